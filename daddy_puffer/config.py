@@ -1,0 +1,303 @@
+"""The one tree of settings: frozen dataclasses, read from YAML, overridden by the command line.
+
+In: a YAML file in upstream's sections (env, train, policies, rewards, wrappers, wandb). Out: `Config`.
+Unknown keys and wrong types raise `UserError`. Every field has its unit and, where there is one, its source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from daddy_puffer.errors import UserError
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvConfig:
+    """One emulated game."""
+
+    gb_path: str = ""  # ROM file; empty = the practice cartridge in the package
+    init_state: str = ""  # save state file; empty = the practice cartridge's start, or power-on for another ROM
+    action_freq: int = 24  # frames an action lasts
+    max_steps: int = 2048  # actions until an episode is truncated
+    reduce_res: bool = True  # every second pixel: 72x80
+    two_bit: bool = True  # four pixels to a byte
+    frame_stack: int = 4  # frames the policy sees
+    random_wait: int = 30  # frames waited before an episode at most, drawn anew: turns the game's dice
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(self.action_freq >= 10, f"env.action_freq must be at least 10 frames, got {self.action_freq}")
+        _require(self.max_steps >= 1, f"env.max_steps must be at least 1, got {self.max_steps}")
+        _require(1 <= self.frame_stack <= 16, f"env.frame_stack must be 1..16, got {self.frame_stack}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyConfig:
+    """HierQ. `model_size` picks the preset; every memory can be switched off for ablations."""
+
+    model_size: str = "slim"  # slim | large
+    use_gru: bool = True
+    use_lstm: bool = True
+    use_ssm: bool = True
+    lstm_stride: int = 1  # LSTM updates every k-th step of an episode
+    dueling: bool = True
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(self.model_size in ("slim", "large"), f"model_size must be slim or large, got {self.model_size!r}")
+        _require(self.lstm_stride >= 1, f"lstm_stride must be at least 1, got {self.lstm_stride}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayConfig:
+    """Sequence replay (Kapturowski et al. 2019, section 2.3)."""
+
+    capacity: int = 200_000  # transitions
+    burn_in: int = 8  # rows unrolled without loss before the trained ones
+    sequence_length: int = 24  # trained rows
+    sequence_period: int = 16  # rows between stored recurrent states, where sequences may start
+    batch_size: int = 16  # sequences in an update
+    learning_starts: int = 4_000  # transitions stored before the first update
+    prioritized: bool = False
+    priority_exponent: float = 0.9  # R2D2 table 2
+    importance_sampling_exponent: float = 0.6  # R2D2 table 2
+    max_priority_weight: float = 0.9  # share of max against mean absolute TD error
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        rows = self.burn_in + self.sequence_length + 1
+        _require(self.sequence_length >= 1 and self.burn_in >= 0, "replay.sequence_length >= 1 and burn_in >= 0")
+        _require(self.capacity >= 4 * rows, f"replay.capacity {self.capacity} must be at least 4 x {rows} rows")
+        _require(self.sequence_period >= 1, f"replay.sequence_period must be at least 1, got {self.sequence_period}")
+        _require(self.batch_size >= 1, f"replay.batch_size must be at least 1, got {self.batch_size}")
+        reachable = 2 * self.learning_starts <= self.capacity  # half: capacity is rounded down, ends are no transitions
+        _require(reachable, f"replay.learning_starts {self.learning_starts} is over half of capacity {self.capacity}")
+        _require(self.priority_exponent >= 0.0, f"replay.priority_exponent is negative: {self.priority_exponent}")
+        shares = (self.importance_sampling_exponent, self.max_priority_weight)
+        _require(
+            all(0.0 <= share <= 1.0 for share in shares),
+            f"replay.importance_sampling_exponent and max_priority_weight must be in [0, 1], got {shares}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerConfig:
+    """Deep Q-learning on sequences."""
+
+    learning_rate: float = 3e-4
+    recurrent_learning_rate_scale: float = 0.5  # RESeL: recurrent cells learn slower than heads
+    gamma: float = 0.997  # discount a step
+    n_step: int = 1  # rows until the bootstrap; 1 = TD(0)
+    double_q: bool = True  # van Hasselt 2016
+    value_rescaling: bool = False  # signed hyperbolic h, Pohlen 2018
+    trace_decay: float = 0.0  # Watkins's Q(lambda); above 0 it takes n_step's place
+    munchausen_scale: float = 0.0  # M-DQN, Vieillard 2020 has 0.9; above 0 it takes double_q's place
+    milestone_loss_weight: float = 0.05  # share of foreseeing milestones in the loss
+    target_period_updates: int = 400  # updates between target network copies
+    max_grad_norm: float = 10.0
+    replay_ratio: float = 2.0  # trained rows for each environment step
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(0.0 <= self.gamma < 1.0, f"learner.gamma must be in [0, 1), got {self.gamma}")
+        _require(self.n_step >= 1, f"learner.n_step must be at least 1, got {self.n_step}")
+        shares = (self.trace_decay, self.munchausen_scale)
+        ok = all(0.0 <= share <= 1.0 for share in shares)
+        _require(ok, f"learner.trace_decay and munchausen_scale must be in [0, 1], got {shares}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplorationConfig:
+    """Epsilon-greedy, annealed by environment steps."""
+
+    epsilon_start: float = 1.0
+    epsilon_end: float = 0.05
+    epsilon_decay_steps: int = 60_000  # environment steps of all envs together
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        ok = 0.0 <= self.epsilon_end <= self.epsilon_start <= 1.0
+        _require(ok, "exploration needs 0 <= epsilon_end <= epsilon_start <= 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """The run."""
+
+    num_envs: int = 8
+    num_workers: int = 2
+    vectorization: str = "multiprocessing"  # serial | multiprocessing
+    total_steps: int = 1_000_000  # environment steps of all envs together
+    seed: int = 7
+    device: str = "auto"  # auto | cpu | cuda
+    threads: int = 1  # torch threads of the trainer
+    run_name: str = ""  # empty = date and time
+    runs_dir: str = "runs"
+    log_interval: int = 5_000  # environment steps
+    save_interval: int = 100_000
+    keep_checkpoints: int = 3  # the newest so many, older ones are deleted
+    video_interval: int = 0  # 0 = only at the end
+    max_seconds: float = 0.0  # stop training after so long; 0 = no limit
+    worker_timeout_seconds: float = 60.0  # a silent worker for so long ends the run
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        kinds = ("serial", "multiprocessing")
+        _require(self.vectorization in kinds, f"train.vectorization must be one of {kinds}, got {self.vectorization!r}")
+        _require(self.log_interval >= 1 and self.save_interval >= 1, "train.log_interval and save_interval >= 1")
+        _require(self.keep_checkpoints >= 1, f"train.keep_checkpoints >= 1, got {self.keep_checkpoints}")
+        if self.vectorization == "multiprocessing":
+            ok = self.num_workers >= 1 and self.num_envs % self.num_workers == 0
+            _require(ok, f"train.num_envs {self.num_envs} must be a multiple of train.num_workers {self.num_workers}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WandbConfig:
+    """Weights & Biases; `WANDB_MODE=offline` needs no network."""
+
+    enabled: bool = False
+    project: str = "daddy_puffer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything a run depends on."""
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    rewards: dict[str, float] = field(default_factory=dict)  # weight by term; empty = the defaults of rewards/sets.py
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+
+# Where each part lives in the YAML: upstream's loader keeps only these top-level sections and drops any other.
+POLICY_NAME = "daddy_puffer.HierQ"
+REWARD_NAME = "daddy_puffer.Practice"
+YAML_PATHS: dict[str, tuple[str, ...]] = {
+    "env": ("env",),
+    "policy": ("policies", POLICY_NAME, "policy"),
+    "rewards": ("rewards", REWARD_NAME, "reward"),
+    "replay": ("train", "replay"),
+    "learner": ("train", "learner"),
+    "exploration": ("train", "exploration"),
+    "train": ("train",),  # after its three sub-sections: they are taken out first
+    "wandb": ("wandb",),
+}
+
+
+def load_config(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Config:
+    """Read `path` (None = defaults), apply `overrides` by dotted name ("train.seed": 3), check everything.
+
+    An override of None is no override, so that command-line options can be handed over as they are.
+
+    Raises:
+        UserError: file missing or no YAML, unknown key, wrong type, value out of range.
+    """
+    sections = {} if path is None else _read_yaml(path)
+    origin = "the defaults" if path is None else str(path)
+    parts = {name: _take(sections, keys, origin) for name, keys in YAML_PATHS.items()}
+    _reject_leftovers(sections, origin)
+    for dotted, value in (overrides or {}).items():
+        part, _, key = dotted.partition(".")
+        if part not in parts or not key:
+            raise UserError(f"unknown setting {dotted!r}: it starts with one of {', '.join(parts)} and a dot")
+        if value is not None:
+            parts[part] = {**parts[part], key: value}
+    types = {f.name: f.default_factory for f in fields(Config)}
+    built = {name: _build(types[name], parts[name], f"{origin}: {'.'.join(YAML_PATHS[name])}") for name in parts}
+    return Config(**built)
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write the resolved tree as YAML in the form that `load_config` reads; replaces `path` in one step."""
+    tree: dict[str, Any] = {}
+    for name, keys in YAML_PATHS.items():
+        value = getattr(config, name)
+        node = tree
+        for key in keys:
+            node = node.setdefault(key, {})
+        node.update(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(tree)), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"config file {path} does not exist: give another --config, or leave it out for the defaults")
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a mapping of sections, found {type(content).__name__}")
+    return {str(key): value for key, value in content.items()}
+
+
+def _take(sections: dict[str, Any], keys: tuple[str, ...], origin: str) -> dict[str, Any]:
+    """Remove and return the mapping at `keys`; a missing one is empty."""
+    node: Any = sections
+    for key in keys[:-1]:
+        node = node.get(key)
+        if node is None:
+            return {}
+        if not isinstance(node, dict):
+            raise UserError(f"{origin}: {key} must be a mapping, found {type(node).__name__}")
+    found = node.pop(keys[-1], None)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise UserError(f"{origin}: {'.'.join(keys)} must be a mapping, found {type(found).__name__}")
+    return found
+
+
+def _reject_leftovers(sections: dict[str, Any], origin: str) -> None:
+    def leaves(node: Any, prefix: str) -> list[str]:
+        if isinstance(node, dict):
+            return [leaf for key, value in node.items() for leaf in leaves(value, f"{prefix}{key}.")]
+        return [prefix.rstrip(".")]
+
+    unknown = leaves(sections, "")
+    if unknown:
+        known = ", ".join(dict.fromkeys(keys[0] for keys in YAML_PATHS.values()))
+        raise UserError(f"{origin}: unknown key {unknown[0]!r} (sections: {known})")
+
+
+def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
+    """One dataclass out of YAML values, checked against its types by OmegaConf."""
+    if kind is dict:
+        return {str(key): _number(value, f"{where}.{key}") for key, value in values.items()}
+    known = [f.name for f in fields(kind)]
+    for key in values:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else f" (known: {', '.join(known)})"
+            raise UserError(f"{where}: unknown key {key!r}{hint}")
+    schema = OmegaConf.structured(kind)
+    OmegaConf.set_readonly(schema, False)
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(schema, values))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{where}: {str(error).splitlines()[0]}") from error
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+        raise UserError(f"{where} must be a finite number, got {value!r}")
+    return float(value)

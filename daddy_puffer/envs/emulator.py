@@ -1,0 +1,121 @@
+"""One headless Game Boy: buttons in, picture and memory out. The only file that talks to PyBoy.
+
+Save states belong to the emulator's version: one of another version or game is named as such, and the emulator stays
+as it was. All buttons are up after a state is loaded (PyBoy does not save them).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+# PyBoy pulls in PySDL2 and, where pufferlib brought it along, the old gym: both announce themselves on stderr
+with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+    warnings.simplefilter("ignore")
+    from pyboy import PyBoy
+    from pyboy.utils import PyBoyException, WindowEvent
+
+from daddy_puffer.envs.rom import Rom
+from daddy_puffer.errors import UserError
+from daddy_puffer.types import Action
+
+PRESS = {
+    Action.DOWN: WindowEvent.PRESS_ARROW_DOWN,
+    Action.LEFT: WindowEvent.PRESS_ARROW_LEFT,
+    Action.RIGHT: WindowEvent.PRESS_ARROW_RIGHT,
+    Action.UP: WindowEvent.PRESS_ARROW_UP,
+    Action.A: WindowEvent.PRESS_BUTTON_A,
+    Action.B: WindowEvent.PRESS_BUTTON_B,
+    Action.START: WindowEvent.PRESS_BUTTON_START,
+}
+RELEASE = {
+    Action.DOWN: WindowEvent.RELEASE_ARROW_DOWN,
+    Action.LEFT: WindowEvent.RELEASE_ARROW_LEFT,
+    Action.RIGHT: WindowEvent.RELEASE_ARROW_RIGHT,
+    Action.UP: WindowEvent.RELEASE_ARROW_UP,
+    Action.A: WindowEvent.RELEASE_BUTTON_A,
+    Action.B: WindowEvent.RELEASE_BUTTON_B,
+    Action.START: WindowEvent.RELEASE_BUTTON_START,
+}
+HOLD_FRAMES = 8  # a button is down so long; what upstream does
+
+
+class Memory(Protocol):
+    """The emulator's address space: one byte by address, many by slice."""
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """A byte, or a list of bytes."""
+        ...
+
+
+class Emulator:
+    """A Game Boy with one ROM in it."""
+
+    def __init__(self, rom: Rom) -> None:
+        """Power on without a window or sound."""
+        # given as bytes, not as a path: PyBoy would read a .ram file beside the ROM, and nothing outside may decide a run
+        rom_image = io.BytesIO(rom.path.read_bytes())
+        self._pyboy = PyBoy(rom_image, window="null", sound_emulated=False, cgb=False, log_level="CRITICAL")
+        self._pyboy.set_emulation_speed(0)
+        self.rom = rom
+        self.memory = cast(Memory, self._pyboy.memory)
+        self.screen: NDArray[np.uint8] = self._pyboy.screen.ndarray  # u8 (144, 160, 4), a live view
+        self._press = [PRESS[action] for action in Action]
+        self._release = [RELEASE[action] for action in Action]
+        self._known_good: set[int] = set()
+
+    def tap(self, action: int, frames: int) -> None:
+        """Press, release after 8 frames, and let `frames` pass in all, unrendered."""
+        pyboy = self._pyboy
+        pyboy.send_input(self._press[action])
+        pyboy.send_input(self._release[action], delay=HOLD_FRAMES)
+        pyboy.tick(frames, False, False)
+
+    def render_frame(self) -> None:
+        """One more frame, drawn to `screen`."""
+        self._pyboy.tick(1, True, False)
+
+    def wait(self, frames: int) -> None:
+        """Let frames pass unrendered, no button."""
+        self._pyboy.tick(frames, False, False)
+
+    def save_state(self) -> bytes:
+        """The whole machine."""
+        target = io.BytesIO()
+        self._pyboy.save_state(target)
+        return target.getvalue()
+
+    def load_state(self, state: bytes) -> None:
+        """Become that machine, with all buttons up.
+
+        Raises:
+            UserError: no save state of this emulator version and ROM; the machine is as before.
+        """
+        # saving takes 30 ms: a state that has loaded before needs no way back
+        before = None if hash(state) in self._known_good else self.save_state()
+        try:
+            self._pyboy.load_state(io.BytesIO(state))
+        except (PyBoyException, ValueError, IndexError, KeyError, OverflowError, TypeError, EOFError) as error:
+            if before is not None:
+                self._pyboy.load_state(io.BytesIO(before))
+            raise UserError(
+                f"save state of {len(state)} bytes does not fit PyBoy 2.7.0 and ROM {self.rom.title!r} "
+                f"({type(error).__name__}): make it anew with this version"
+            ) from error
+        self._known_good.add(hash(state))
+        for event in self._release:
+            self._pyboy.send_input(event)
+
+    def memory_image(self) -> bytes:
+        """All 65,536 bytes of the address space."""
+        return bytes(cast(Sequence[int], self.memory[0x0000:0x10000]))
+
+    def close(self) -> None:
+        """Switch off; nothing is written beside the ROM."""
+        self._pyboy.stop(save=False)

@@ -1,0 +1,191 @@
+"""From pixels and RAM to arrays: the keys of upstream's observation, with multi-byte numbers decoded right.
+
+In: the screen (144, 160, 4), a `GameState`, the visited cells. Out: arrays by key.
+Deviations from upstream: HP and stats are big-endian numbers (upstream's are byte-swapped); visited cells are of this
+episode; scalars have shape (1,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from daddy_puffer.game import addresses as at
+from daddy_puffer.game.maps import WORLD_HEIGHT, WORLD_WIDTH, world_cell
+from daddy_puffer.game.state import BAG_SLICE, EVENT_SLICE, PARTY_SLICE, GameState, offset
+from daddy_puffer.types import VISITED_SHAPE
+
+Array8 = NDArray[np.uint8]
+Builder = Callable[[bytes], dict[str, NDArray[np.generic]]]
+_PARTY_BYTES = ("species", "status", "type1", "type2", "level")
+_PARTY_BYTE_OFFSETS = (at.MON_SPECIES, at.MON_STATUS, at.MON_TYPE_1, at.MON_TYPE_2, at.MON_LEVEL)
+_PARTY_WORDS = ("hp", "maxHP", "attack", "defense", "speed", "special")
+_PARTY_WORD_OFFSETS = (at.MON_HP, at.MON_MAX_HP, at.MON_ATTACK, at.MON_DEFENSE, at.MON_SPEED, at.MON_SPECIAL)
+_SCALARS = (
+    "direction", "blackout_map_id", "battle_type", "map_id", "rival_3", "game_corner_rocket", "saffron_guard", "lapras",
+)  # fmt: skip
+_MAP, _BLACKOUT = offset(at.MAP), offset(at.BLACKOUT_MAP)
+_FACING, _BATTLE, _SCRIPT = offset(at.FACING), offset(at.IS_IN_BATTLE), offset(at.SS_ANNE_2F_SCRIPT)
+_SAFARI, _FLAGS_1, _FLAGS_4 = offset(at.SAFARI_STEPS), offset(at.STATUS_FLAGS_1), offset(at.STATUS_FLAGS_4)
+_HIDE_ROCKET = 70  # missable bit of the game corner's guard
+_TOP_BITS, _TWO, _FOUR, _SIX = np.uint8(0xC0), np.uint8(2), np.uint8(4), np.uint8(6)
+UPSTREAM_KEYS = (
+    "screen", "visited_mask", *_SCALARS, "bag_items", "bag_quantity", *_PARTY_BYTES, *_PARTY_WORDS, "moves", "events",
+    "safari_steps",
+)  # fmt: skip
+
+
+def screen_shape(reduce_res: bool, two_bit: bool) -> tuple[int, int, int]:
+    """Height, width (bytes when packed), 1."""
+    height, width = (72, 80) if reduce_res else (144, 160)
+    return height, width // 4 if two_bit else width, 1
+
+
+def pack_two_bit(greys: Array8) -> Array8:
+    """Greys `[H, W]` to bytes of four pixels `[H, W // 4]`, leftmost in bits 7-6; grey >> 6 is the level 0..3."""
+    packed: Array8 = greys[:, 0::4] & _TOP_BITS
+    packed |= (greys[:, 1::4] & _TOP_BITS) >> _TWO
+    packed |= (greys[:, 2::4] & _TOP_BITS) >> _FOUR
+    packed |= greys[:, 3::4] >> _SIX
+    return packed
+
+
+class VisitedCells:
+    """Which cells this episode has stepped on, as counts and as a picture of the world."""
+
+    def __init__(self) -> None:
+        """Nothing visited."""
+        self.world: Array8 = np.zeros((WORLD_HEIGHT, WORLD_WIDTH), np.uint8)
+        self._cells: set[tuple[int, int, int]] = set()
+        self._maps: set[int] = set()
+        self._here = (0, 0)
+
+    def clear(self) -> None:
+        """A new episode."""
+        self.world[:] = 0
+        self._cells.clear()
+        self._maps.clear()
+
+    def visit(self, map_id: int, x: int, y: int) -> tuple[int, int]:
+        """Stand on a cell; returns how many cells and maps were visited so far."""
+        cell = (map_id, x, y)
+        if cell not in self._cells:
+            self._cells.add(cell)
+            self._maps.add(map_id)
+            self.world[world_cell(map_id, x, y)] = 1
+        self._here = world_cell(map_id, x, y)
+        return len(self._cells), len(self._maps)
+
+    def around(self, rows: int = VISITED_SHAPE[0]) -> Array8:
+        """U8 `[rows, 10]`: the cells on the screen, the player's at [4, 4]; a view."""
+        row, column = self._here
+        return self.world[row - 4 : row - 4 + rows, column - 4 : column + 6]
+
+
+class Observer:
+    """Builds the wanted keys of the observation."""
+
+    def __init__(self, keys: tuple[str, ...], reduce_res: bool, two_bit: bool) -> None:
+        """`keys`: of `UPSTREAM_KEYS` or "visited"."""
+        self._keys = frozenset(keys)
+        self._stride = 2 if reduce_res else 1
+        self._two_bit = two_bit
+        self._shape = screen_shape(reduce_res, two_bit)
+        every = self._all_spaces()
+        self.space = spaces.Dict({key: every[key] for key in keys})
+        self._wants_ram = bool(self._keys - {"screen", "visited", "visited_mask"})
+        self._parts: tuple[tuple[slice, Builder], ...] = (
+            (PARTY_SLICE, self._party_arrays),
+            (BAG_SLICE, self._bag_arrays),
+            (EVENT_SLICE, self._event_arrays),
+        )
+        self._seen: dict[Builder, bytes] = {}
+        self._built: dict[Builder, dict[str, NDArray[np.generic]]] = {}
+
+    def _all_spaces(self) -> dict[str, spaces.Box]:
+        def byte(*shape: int) -> spaces.Box:
+            return spaces.Box(0, 255, shape, np.uint8)
+
+        def word(*shape: int) -> spaces.Box:
+            return spaces.Box(0, 0xFFFF, shape, np.uint32)
+
+        found = {"screen": byte(*self._shape), "visited_mask": byte(*self._shape), "visited": byte(*VISITED_SHAPE)}
+        found |= {key: byte(1) for key in _SCALARS}
+        found |= {"bag_items": byte(at.BAG_SLOTS), "bag_quantity": byte(at.BAG_SLOTS)}
+        found |= {key: byte(at.PARTY_SLOTS) for key in _PARTY_BYTES}
+        found |= {key: word(at.PARTY_SLOTS) for key in _PARTY_WORDS}
+        found |= {"moves": byte(at.PARTY_SLOTS, 4), "events": byte(at.EVENT_BYTES)}
+        return found | {"safari_steps": word(1)}
+
+    def observe(self, screen: Array8, state: GameState, visited: VisitedCells) -> dict[str, NDArray[np.generic]]:
+        """The observation; its arrays may be kept, and must not be written to."""
+        keys = self._keys
+        found: dict[str, NDArray[np.generic]] = {}
+        if "screen" in keys:
+            stride = self._stride
+            pixels = screen[::stride, ::stride, 1]
+            found["screen"] = (pack_two_bit(pixels) if self._two_bit else pixels.copy())[:, :, None]
+        if "visited" in keys:
+            in_battle = state.battle_kind
+            found["visited"] = np.zeros(VISITED_SHAPE, np.uint8) if in_battle else visited.around().copy()
+        if "visited_mask" in keys:
+            found["visited_mask"] = self._visited_mask(state, visited)
+        if self._wants_ram:
+            found |= self._scalars(state)
+            for part, build in self._parts:
+                data = state.ram[part]
+                if self._seen.get(build) != data:  # arrays are built anew when their bytes changed, never written to
+                    self._seen[build], self._built[build] = data, build(data)
+                found |= self._built[build]
+        return found
+
+    def _visited_mask(self, state: GameState, visited: VisitedCells) -> Array8:
+        """Cells of 8x8 pixels (16x16 at full resolution), the player's at rows 29-36, columns 32-39 (29 = 32 - 3)."""
+        if state.battle_kind:
+            return np.zeros(self._shape, np.uint8)
+        height, width, _ = self._shape
+        cell = 16 // self._stride
+        # one broadcast copy: [10 cells, pixels of a cell, 10 cells, bytes of a cell]
+        mask = np.empty((10, cell, 10, width // 10), np.uint8)
+        mask[:] = (visited.around(10) * np.uint8(255))[:, None, :, None]
+        top = 3 * cell // 8
+        return mask.reshape(-1, width, 1)[top : top + height]
+
+    def _party_arrays(self, data: bytes) -> dict[str, NDArray[np.generic]]:
+        structs = np.frombuffer(data, np.uint8)[at.PARTY_MONS - at.PARTY_COUNT :].reshape(at.PARTY_SLOTS, -1)
+        arrays: dict[str, NDArray[np.generic]] = {
+            key: structs[:, where].copy() for key, where in zip(_PARTY_BYTES, _PARTY_BYTE_OFFSETS, strict=True)
+        }
+        for key, where in zip(_PARTY_WORDS, _PARTY_WORD_OFFSETS, strict=True):
+            arrays[key] = structs[:, where].astype(np.uint32) << 8 | structs[:, where + 1]
+        return arrays | {"moves": structs[:, at.MON_MOVES : at.MON_MOVES + 4].copy()}
+
+    def _bag_arrays(self, data: bytes) -> dict[str, NDArray[np.generic]]:
+        pairs = np.frombuffer(data, np.uint8)[1:].copy()
+        pairs[2 * data[0] :] = 0
+        return {"bag_items": pairs[0::2].copy(), "bag_quantity": pairs[1::2].copy()}
+
+    def _event_arrays(self, data: bytes) -> dict[str, NDArray[np.generic]]:
+        return {"events": np.frombuffer(data, np.uint8)}
+
+    def _scalars(self, state: GameState) -> dict[str, NDArray[np.generic]]:
+        ram = state.ram
+        values = np.array(
+            (
+                ram[_FACING] // 4,
+                ram[_BLACKOUT],
+                (ram[_BATTLE] + 1) & 0xFF,
+                ram[_MAP],
+                ram[_SCRIPT] == 4,
+                state.missable(_HIDE_ROCKET),
+                ram[_FLAGS_1] >> 6 & 1,
+                ram[_FLAGS_4] & 1,
+            ),
+            np.uint8,
+        )
+        found: dict[str, NDArray[np.generic]] = {key: values[i : i + 1] for i, key in enumerate(_SCALARS)}
+        found["safari_steps"] = np.array((ram[_SAFARI] << 8 | ram[_SAFARI + 1],), np.uint32)
+        return found

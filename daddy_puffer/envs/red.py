@@ -1,0 +1,176 @@
+"""`daddy_puffer/Red-v0`: the game as a Gymnasium environment, embedded (one emulator, no server, no window).
+
+Action space: `Discrete(7)`: 0 down, 1 left, 2 right, 3 up, 4 A, 5 B, 6 START.
+
+Observation space: a Dict with upstream's keys (see `envs/observation.py`), or those that `keys` names.
+
+Rewards: the weighted sum of `rewards/terms.py`.
+
+Start: the initial state, or `options["state"]`; with `random_wait` up to so many frames pass first, drawn from the
+episode's generator, which turns the game's dice. All buttons are up.
+
+End: truncated after `max_steps` actions; never terminated.
+
+One action lasts `action_freq` frames: press, release after 8 frames, all frames but the last unrendered; while the game
+ignores the joypad (a scripted walk), A is pressed through, as upstream does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from daddy_puffer.config import EnvConfig
+from daddy_puffer.envs.emulator import Emulator
+from daddy_puffer.envs.observation import UPSTREAM_KEYS, Observer, VisitedCells
+from daddy_puffer.envs.rom import find_rom, find_state
+from daddy_puffer.game import addresses as at
+from daddy_puffer.game.milestones import milestone_bits, milestones_reached
+from daddy_puffer.game.state import GameState, RamReader, offset
+from daddy_puffer.rewards import RewardSet
+from daddy_puffer.types import Action
+
+Observation = dict[str, NDArray[np.generic]]
+MAX_IGNORED_PRESSES = 1000  # upstream's bound on pressing through scripted walks
+_JOY_IGNORE, _X, _Y = offset(at.JOY_IGNORE), offset(at.X), offset(at.Y)
+
+
+class RedEnv(gymnasium.Env[Observation, np.int64]):
+    """One game; see the module's text for spaces, reward and ends."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 60}
+
+    def __init__(
+        self,
+        rom: str = "",
+        init_state: str = "",
+        *,
+        action_freq: int = 24,
+        max_steps: int = 2048,
+        reduce_res: bool = True,
+        two_bit: bool = True,
+        random_wait: int = 0,
+        rewards: Mapping[str, float] | None = None,
+        keys: tuple[str, ...] = UPSTREAM_KEYS,
+        render_mode: str | None = "rgb_array",
+    ) -> None:
+        """`rom`: empty = the practice cartridge; `init_state`: empty = its start, or power-on for another ROM.
+
+        Raises:
+            UserError: ROM or state missing, damaged or of another version; unknown reward term.
+        """
+        found = find_rom(rom)
+        self.rom_path = found.path
+        self.render_mode = render_mode
+        self.action_freq, self.max_steps, self.random_wait = action_freq, max_steps, random_wait
+        self._reward_set = RewardSet(rewards)
+        self._observer = Observer(keys, reduce_res, two_bit)
+        self.observation_space = self._observer.space
+        self.action_space = spaces.Discrete(len(Action))
+        start = find_state(init_state, found)
+        self._emulator = Emulator(found)
+        if start is not None:
+            self._emulator.load_state(start)
+        self._start = self._emulator.save_state() if start is None else start
+        self._reader = RamReader(self._emulator.memory)
+        self._visited = VisitedCells()
+        self._steps = 0
+        self._returns = [0.0] * len(self._reward_set.names)
+        self.game_state = GameState(self._reader.read())
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode from `options["state"]` (save state bytes) or the initial state.
+
+        Raises:
+            UserError: the state does not fit this emulator and ROM.
+        """
+        super().reset(seed=seed)
+        state = (options or {}).get("state")
+        self._emulator.load_state(self._start if state is None else state)
+        wait = int(self.np_random.integers(self.random_wait + 1)) if self.random_wait else 0
+        if wait:
+            self._emulator.wait(wait)
+        self._emulator.render_frame()
+        self._visited.clear()
+        self._steps = 0
+        self._returns = [0.0] * len(self._returns)
+        self.game_state = self._look()
+        return self._observe(), {}
+
+    def step(self, action: np.int64 | int) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Press a button; the info is empty but at the end of an episode."""
+        emulator = self._emulator
+        emulator.tap(int(action), self.action_freq - 1)
+        presses = 0
+        while emulator.memory[at.JOY_IGNORE] and presses < MAX_IGNORED_PRESSES:
+            emulator.tap(Action.A, self.action_freq)
+            presses += 1
+        emulator.render_frame()
+        self._steps += 1
+        before, self.game_state = self.game_state, self._look()
+        terms = self._reward_set.by_term(before, self.game_state)
+        self._returns = [total + term for total, term in zip(self._returns, terms, strict=True)]
+        truncated = self._steps >= self.max_steps
+        return self._observe(), sum(terms), False, truncated, self._summary() if truncated else {}
+
+    def _look(self) -> GameState:
+        ram = self._reader.read()
+        cells, maps = self._visited.visit(ram[0], ram[_X], ram[_Y])
+        return GameState(ram, cells_visited=cells, maps_visited=maps, step=self._steps)
+
+    def _observe(self) -> Observation:
+        return self._observer.observe(self._emulator.screen, self.game_state, self._visited)
+
+    def _summary(self) -> dict[str, Any]:
+        state = self.game_state
+        return {
+            "badges": state.badges,
+            "map": state.map_name,
+            "milestones": milestones_reached(milestone_bits(state)),
+            "cells_visited": state.cells_visited,
+            "maps_visited": state.maps_visited,
+            "returns": dict(zip(self._reward_set.names, self._returns, strict=True)),
+        }
+
+    def save_state(self) -> bytes:
+        """The machine as it is now, for `reset(options={"state": ...})`."""
+        return self._emulator.save_state()
+
+    def memory_image(self) -> bytes:
+        """All 65,536 bytes of the address space."""
+        return self._emulator.memory_image()
+
+    @property
+    def memory(self) -> Any:
+        """The live memory: one byte by address, a list of bytes by slice."""
+        return self._emulator.memory
+
+    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+        """The newest frame, RGB u8 (144, 160, 3)."""
+        return self._emulator.screen[:, :, :3].copy()
+
+    def close(self) -> None:
+        """Switch the emulator off."""
+        self._emulator.close()
+
+
+def make_red_env(
+    config: EnvConfig, rewards: Mapping[str, float], keys: tuple[str, ...] = ("screen", "visited")
+) -> RedEnv:
+    """The environment of the training pipeline: only what `wrappers.EpsilonEnv` builds on."""
+    return RedEnv(
+        config.gb_path,
+        config.init_state,
+        action_freq=config.action_freq,
+        max_steps=config.max_steps,
+        random_wait=config.random_wait,
+        rewards=rewards,
+        keys=keys,
+    )

@@ -1,0 +1,134 @@
+"""The structured observation: `FEATURE_COUNT` float32 numbers out of a `GameState`, the last action and the time.
+
+Fields named in `ID_FIELDS` hold raw ids to be looked up in an embedding; every other field is scaled to about [-1, 1].
+`FEATURES` lists all fields in order with what they mean.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daddy_puffer.game import addresses as at
+from daddy_puffer.game.maps import MapKind, all_maps
+from daddy_puffer.game.state import ENEMY_SLICE, PARTY_SLICE, GameState, offset
+from daddy_puffer.types import Action
+
+FEATURES: tuple[tuple[str, str], ...] = (
+    ("map_id", "raw id of the map"),
+    ("lead_species", "raw species id of the first creature"),
+    ("enemy_species", "raw species id of the enemy's first creature in battle, else 0"),
+    ("x", "column / 32 - 1"),
+    ("y", "row / 32 - 1"),
+    *((f"facing_{name}", "1 when facing so") for name in ("down", "up", "left", "right")),
+    *((f"place_{kind.name.lower()}", "1 when the map is such a place") for kind in MapKind),
+    ("in_text", "1 while a text box is open"),
+    ("battle_wild", "1 in a wild battle"),
+    ("battle_trainer", "1 in a trainer battle"),
+    ("menu_item", "cursor of the newest menu / 8, at most 1"),
+    ("surfing", "1 while surfing"),
+    *((f"badge_{index}", "1 when held") for index in range(1, 9)),
+    ("party_size", "creatures / 6"),
+    ("party_hp", "party HP over its maximum"),
+    *((f"level_{slot}", "level of this party slot / 50") for slot in range(1, 7)),
+    *((f"hp_{slot}", "HP share of this party slot") for slot in range(1, 7)),
+    *((f"power_points_{move}", "power points of the lead's move / 32") for move in range(1, 5)),
+    ("enemy_hp", "HP share of the enemy's first creature in battle, else 0"),
+    ("enemy_level", "its level / 50"),
+    ("money", "money / 10000, at most 1"),
+    ("bag_items", "kinds of items / 20"),
+    ("seen", "species seen / 32, at most 1"),
+    ("owned", "species owned / 16, at most 1"),
+    ("event_count", "story flags set / 64, at most 1"),
+    ("cells_visited", "cells visited in this episode / 512, at most 1"),
+    ("maps_visited", "maps visited in this episode / 32, at most 1"),
+    ("episode_time", "share of the episode's step limit gone"),
+    *(
+        (f"last_{action.name.lower()}", "1 when this was the last action; none at an episode's start")
+        for action in Action
+    ),
+)
+FEATURE_COUNT = len(FEATURES)
+ID_FIELDS: tuple[tuple[str, int, int], ...] = (("map", 0, 256), ("species", 1, 256), ("species", 2, 256))
+
+_INDEX = {name: index for index, (name, _) in enumerate(FEATURES)}
+_FACING, _PLACE, _TEXT, _BADGE = _INDEX["facing_down"], _INDEX["place_indoors"], _INDEX["in_text"], _INDEX["badge_1"]
+_PARTY, _ENEMY, _MONEY = _INDEX["party_size"], _INDEX["enemy_hp"], _INDEX["money"]
+_CELLS, _LAST = _INDEX["cells_visited"], _INDEX["last_down"]
+_EVENT_COUNT = _INDEX["event_count"]
+_MENU_ITEM, _SURF = offset(at.CURRENT_MENU_ITEM), offset(at.SURFING)
+
+
+class FeatureWriter:
+    """Writes the features of successive states into one array, redoing only the parts whose bytes changed."""
+
+    def __init__(self, max_steps: int) -> None:
+        """`max_steps`: the episode's step limit, for `episode_time`."""
+        self.values: NDArray[np.float32] = np.zeros(FEATURE_COUNT, np.float32)
+        self._max_steps = max_steps
+        self._ram = b""
+
+    def write(self, state: GameState, last_action: int | None) -> NDArray[np.float32]:
+        """F32 `[FEATURE_COUNT]`; the same array every time, copy it to keep it."""
+        values, before = self.values, self._ram
+        ram = state.ram
+        if ram != before:
+            if not before or ram[:16] != before[:16]:
+                self._place(state)
+            if not before or ram[PARTY_SLICE] != before[PARTY_SLICE]:
+                self._party(state)
+            self._rest(state)
+            self._ram = ram
+        values[_CELLS] = min(state.cells_visited / 512, 1.0)
+        values[_CELLS + 1] = min(state.maps_visited / 32, 1.0)
+        values[_CELLS + 2] = state.step / self._max_steps
+        values[_LAST : _LAST + len(Action)] = 0.0
+        if last_action is not None:
+            values[_LAST + last_action] = 1.0
+        return values
+
+    def _place(self, state: GameState) -> None:
+        values = self.values
+        x, y = state.position
+        values[0] = state.map_id
+        values[3], values[4] = x / 32 - 1, y / 32 - 1
+        values[_FACING : _FACING + 4] = 0.0
+        values[_FACING + (state.facing & 3)] = 1.0
+        fact = all_maps().get(state.map_id)
+        values[_PLACE : _PLACE + len(MapKind)] = 0.0
+        values[_PLACE + (fact.kind if fact else MapKind.INDOORS)] = 1.0
+
+    def _party(self, state: GameState) -> None:
+        creatures = state.party
+        row = [len(creatures) / 6, state.hp_share]
+        padding = [0.0] * (at.PARTY_SLOTS - len(creatures))
+        row += [creature.level / 50 for creature in creatures] + padding
+        row += [creature.hp / max(1, creature.max_hp) for creature in creatures] + padding
+        row += [points / 32 for points in creatures[0].power_points] if creatures else [0.0] * 4
+        self.values[_PARTY : _PARTY + len(row)] = row
+        self.values[1] = creatures[0].species if creatures else 0
+
+    def _rest(self, state: GameState) -> None:
+        values, ram = self.values, state.ram
+        kind = state.battle_kind
+        values[_TEXT : _TEXT + 5] = (
+            state.in_text,
+            kind == 1,
+            kind == 2,
+            min(ram[_MENU_ITEM] / 8, 1.0),
+            ram[_SURF] == 2,
+        )
+        bits = state.badge_bits
+        values[_BADGE : _BADGE + 8] = [bits >> i & 1 for i in range(8)]
+        in_battle = kind in (1, 2)
+        enemy = state.enemy if in_battle and any(ram[ENEMY_SLICE]) else None
+        values[2] = enemy.species if enemy else 0
+        values[_ENEMY] = enemy.hp / max(1, enemy.max_hp) if enemy else 0.0
+        values[_ENEMY + 1] = enemy.level / 50 if enemy else 0.0
+        values[_MONEY : _MONEY + 4] = (
+            min(state.money / 10_000, 1.0),
+            len(state.bag) / at.BAG_SLOTS,
+            min(state.seen / 32, 1.0),
+            min(state.owned / 16, 1.0),
+        )
+        values[_EVENT_COUNT] = min(state.event_count / 64, 1.0)

@@ -1,0 +1,248 @@
+"""Deep Q-learning on sequences: acting, and one update.
+
+In: observations `[B]` with recurrent states, `SequenceBatch`es out of replay. Out: actions and new states; losses,
+diagnostics and new priorities. Knows no environment, no replay and no schedule.
+
+An update: both networks start from the state that the actor had before row 0, each unrolls its own from there, and
+resets it where an episode begins. The online network's burn-in rows carry no gradient. Row t is trained towards
+`reward[t] + discount[t] * value(observation[t + 1])`; where an episode was truncated, row t + 1 is its final
+observation, which is what the value is taken of. Sources: Kapturowski 2019 (R2D2), van Hasselt 2016 (double Q).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from daddy_puffer.config import Config
+from daddy_puffer.learner.networks import NetworkPair, Shaped, choose_device, make_network, make_optimizer
+from daddy_puffer.numerics.loss import masked_sequence_loss
+from daddy_puffer.numerics.priorities import sequence_priority
+from daddy_puffer.numerics.rescaling import rescale, unrescale
+from daddy_puffer.numerics.returns import (
+    double_q_bootstrap,
+    lambda_returns,
+    munchausen_bonus,
+    n_step_targets,
+    soft_value,
+    watkins_trace,
+    window_cuts,
+)
+from daddy_puffer.policies.exploration import epsilon_greedy_probabilities, sample
+from daddy_puffer.policies.hierq import Aux, HierQ, HierQState
+from daddy_puffer.types import Array, SequenceBatch
+
+MUNCHAUSEN_TEMPERATURE = 0.03  # Vieillard 2020
+MUNCHAUSEN_FLOOR = -1.0
+
+
+class NotFiniteError(ArithmeticError):
+    """The loss or its gradient is no finite number; the parameters have not been touched."""
+
+
+class ActResult(NamedTuple):
+    """What came of one step of B environments."""
+
+    actions: Array  # i64 [B]
+    state: Array  # f32 [B, S], after this observation
+    q_values: Array  # f32 [B, A]
+
+
+class UpdateResult(NamedTuple):
+    """What came of one update."""
+
+    scalars: dict[str, float]
+    priorities: Array  # f64 [B]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A `SequenceBatch` on the device: what the networks see, `[L, B, ...]`."""
+
+    frames: Tensor
+    structured: Tensor
+    visited: Tensor
+    first: Tensor
+
+    def part(self, rows: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Those rows, in the order of `HierQ.unroll`."""
+        return (self.frames[rows], self.structured[rows], self.visited[rows], self.first[rows])
+
+
+class Learner:
+    """Online and target network, optimiser, and the generator that exploration draws from."""
+
+    def __init__(
+        self, config: Config, space: Mapping[str, Shaped], num_actions: int, network: HierQ | None = None
+    ) -> None:
+        """For observations of `space`; `network` replaces the one that `config.policy` describes."""
+        self.config = config
+        self.device = choose_device(config.train.device)
+        self.networks = NetworkPair(network or make_network(config, space, num_actions), self.device)
+        self.optimizer = make_optimizer(self.networks.online, config.learner)
+        self.generator = torch.Generator().manual_seed(config.train.seed)
+        self.updates = 0
+
+    @property
+    def state_size(self) -> int:
+        """Numbers in the recurrent state of one environment."""
+        return self.networks.online.layout.total
+
+    @property
+    def parameter_count(self) -> int:
+        """Trained numbers."""
+        return sum(parameter.numel() for parameter in self.networks.online.parameters())
+
+    def initial_state(self, batch: int) -> Array:
+        """The recurrent state before an episode, f32 `[batch, S]`."""
+        return np.zeros((batch, self.state_size), np.float32)
+
+    @torch.inference_mode()
+    def act(self, observation: dict[str, Array], first: Array, state: Array, epsilon: Array) -> ActResult:
+        """One step: observations `[B, ...]`, `first` bool `[B]`, `state` f32 `[B, S]`, `epsilon` f32 `[B]`."""
+        online = self.networks.online
+        q_values, after, _ = online(
+            self._tensor(observation["frames"]),
+            self._tensor(observation["structured"]),
+            HierQState.from_flat(self._tensor(state), online.layout),
+            self._tensor(first),
+            self._tensor(observation["visited"]),
+        )
+        q_values = q_values.float().cpu()
+        actions = sample(epsilon_greedy_probabilities(q_values, torch.as_tensor(epsilon)), self.generator)
+        return ActResult(actions.numpy(), after.to_flat().float().cpu().numpy(), q_values.numpy())
+
+    def update(self, batch: SequenceBatch) -> UpdateResult:
+        """One gradient step; every `target_period_updates`-th copies the online network to the target.
+
+        Raises:
+            NotFiniteError: before anything is changed.
+        """
+        settings = self.config.learner
+        loss, td_error, scalars = self._loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.networks.online.parameters(), settings.max_grad_norm)
+        scalars |= {"loss": loss.detach(), "grad_norm": norm}
+        numbers = torch.stack(list(scalars.values())).tolist()  # one transfer from the device
+        named = dict(zip(scalars, numbers, strict=True))
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(named[name]):
+                raise NotFiniteError(f"{name} is {named[name]} in update {self.updates}")
+        self.optimizer.step()
+        self.updates += 1
+        if self.updates % settings.target_period_updates == 0:
+            self.networks.copy_to_target()
+        mask = batch.mask[self.config.replay.burn_in : -1]
+        share = self.config.replay.max_priority_weight
+        return UpdateResult(named, sequence_priority(td_error.cpu().numpy(), mask, share))
+
+    def is_finite(self) -> bool:
+        """Whether every parameter is a finite number."""
+        return all(bool(parameter.isfinite().all()) for parameter in self.networks.online.parameters())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update and the next action depend on."""
+        return {
+            "online": self.networks.online.state_dict(),
+            "target": self.networks.target.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "updates": self.updates,
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` returned."""
+        self.networks.online.load_state_dict(state["online"])
+        self.networks.target.load_state_dict(state["target"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.updates = int(state["updates"])
+        self.generator.set_state(state["generator"].cpu())
+
+    def _loss(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Loss, TD errors `[T, B]` of the trained rows, diagnostics."""
+        trained = slice(self.config.replay.burn_in, None)
+        q_online, q_target, aux = self._unroll(batch)
+        action = self._tensor(batch.action[trained][:-1])
+        mask = self._tensor(batch.mask[trained][:-1])
+        with torch.no_grad():
+            targets = self._targets(batch, q_online.detach(), q_target)
+        taken = q_online[:-1].gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        td_error = targets - taken
+        loss = masked_sequence_loss(td_error, mask, self._tensor(batch.weights))
+        milestone_loss = self._milestone_loss(batch, aux, mask)
+        total = loss + self.config.learner.milestone_loss_weight * milestone_loss
+        td_error, taken, rows = (td_error.detach(), taken.detach(), mask.sum().clamp(min=1))
+        gap = taken - q_target[:-1].gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        nowhere = torch.full_like(taken, -math.inf)
+        scalars = {
+            "td_loss": loss.detach(),
+            "milestone_loss": milestone_loss.detach(),
+            "td_error_mean": torch.where(mask, td_error.abs(), 0.0).sum() / rows,
+            "q_mean": torch.where(mask, taken, 0.0).sum() / rows,
+            "q_max": torch.where(mask, q_online.detach()[:-1].amax(-1), nowhere).amax(),
+            "target_gap": torch.where(mask, gap.abs(), 0.0).sum() / rows,
+        }
+        return total, td_error, scalars
+
+    def _unroll(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, Aux]:
+        """Action values of online and target network for the rows after burn-in, `[T + 1, B, A]`; online's `Aux`."""
+        online, target, burn_in = (self.networks.online, self.networks.target, self.config.replay.burn_in)
+        rows = _Rows(*(self._tensor(part) for part in (batch.frames, batch.structured, batch.visited, batch.first)))
+        stored = HierQState.from_flat(self._tensor(batch.state), online.layout)
+        with torch.no_grad():
+            q_target = target.unroll(*rows.part(slice(None)), stored)[0][burn_in:]
+            if burn_in:
+                stored = online.unroll(*rows.part(slice(burn_in)), stored)[1]
+        q_online, _, aux = online.unroll(*rows.part(slice(burn_in, None)), stored)
+        return q_online, q_target, aux
+
+    def _targets(self, batch: SequenceBatch, q_online: Tensor, q_target: Tensor) -> Tensor:
+        """What the trained rows should be worth, `[T, B]`; action values `[T + 1, B, A]`."""
+        settings = self.config.learner
+        trained = slice(self.config.replay.burn_in, None)
+        reward = self._tensor(batch.reward[trained][:-1])
+        discount = settings.gamma * (~self._tensor(batch.terminated[trained][:-1])).to(reward.dtype)
+        action = self._tensor(batch.action[trained][:-1])
+        cut = window_cuts(self._tensor(batch.mask[trained]))[:-1]
+        values = unrescale(q_target) if settings.value_rescaling else q_target
+        if settings.munchausen_scale:
+            reward = reward + munchausen_bonus(
+                values[:-1], action, MUNCHAUSEN_TEMPERATURE, settings.munchausen_scale, MUNCHAUSEN_FLOOR
+            )
+            bootstrap = soft_value(values[1:], MUNCHAUSEN_TEMPERATURE)
+        else:
+            bootstrap = double_q_bootstrap(q_online[1:] if settings.double_q else q_target[1:], values[1:])
+        if settings.trace_decay:
+            trace = watkins_trace(action == q_online[:-1].argmax(-1), settings.trace_decay)
+            targets = lambda_returns(reward, discount, bootstrap, cut, trace)
+        else:
+            targets = n_step_targets(reward, discount, bootstrap, cut, settings.n_step)
+        return rescale(targets) if settings.value_rescaling else targets
+
+    def _milestone_loss(self, batch: SequenceBatch, aux: Aux, mask: Tensor) -> Tensor:
+        """Cross-entropy of the milestones held at the end of the sequence or episode, mean over rows and flags."""
+        trained = slice(self.config.replay.burn_in, None)
+        flags = np.unpackbits(milestones_ahead(batch.milestones[trained], batch.first[trained]), axis=-1)
+        wanted = self._tensor(flags[:-1]).to(aux.milestone_logits.dtype)
+        each = functional.binary_cross_entropy_with_logits(aux.milestone_logits[:-1], wanted, reduction="none").mean(-1)
+        return torch.where(mask, each, 0.0).sum() / mask.sum().clamp(min=1)
+
+    def _tensor(self, array: Array) -> Tensor:
+        """The one way from numpy to the device."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, non_blocking=True)
+
+
+def milestones_ahead(milestones: Array, first: Array) -> Array:
+    """For every row those of its episode's last row in the sequence; `[T, B, M]` and bool `[T, B]`, time first."""
+    ahead = milestones.copy()
+    for t in range(len(milestones) - 2, -1, -1):
+        ahead[t] = np.where(first[t + 1, :, None], milestones[t], ahead[t + 1])
+    return ahead

@@ -1,0 +1,265 @@
+"""The training loop: act, step, store, learn. A generator of records; it neither logs nor draws.
+
+In: vectorized environment, learner, replay, settings. Out: `EpisodeRecord`s, an `Interval` every `log_interval`
+environment steps, `Event`s; checkpoints in the run folder. Knows no emulator, no sink and no command line.
+
+While the environments step, the learner updates: after `send` it trains as many rows as the replay ratio owes
+and then waits in `recv`, so that emulators wait for at most the update in progress. Steps are counted without
+the reset rows, which are no transitions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from daddy_puffer.config import Config
+from daddy_puffer.errors import UserError
+from daddy_puffer.learner.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
+from daddy_puffer.learner.learner import Learner, NotFiniteError
+from daddy_puffer.learner.stop import StopSignals
+from daddy_puffer.numerics.schedules import linear
+from daddy_puffer.replay import SequenceReplay
+from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, PhaseTimers, Record
+from daddy_puffer.types import Array, StepBatch
+
+RECENT_EPISODES = 20  # episodes behind the mean return of a log line
+
+
+class BatchedEnv(Protocol):
+    """What the trainer needs of `vector.VectorEnv`."""
+
+    num_envs: int
+
+    def reset(self, seed: int) -> StepBatch:
+        """Start every environment."""
+
+    def send(self, actions: Array) -> None:
+        """Start a step."""
+
+    def recv(self) -> StepBatch:
+        """Wait for it."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a run has done; kept in checkpoints."""
+
+    steps: int = 0  # environment steps of all envs, resets not counted
+    episodes: int = 0
+    updates: int = 0
+    trained_rows: int = 0
+    learning_steps: int = 0  # environment steps since learning began
+
+
+class TrainingDivergedError(UserError):
+    """A loss or parameter is no finite number."""
+
+
+@dataclass(slots=True)
+class _Window:
+    """Sums since the last interval."""
+
+    steps: int = 0
+    reward: float = 0.0
+    updates: int = 0
+    learner: dict[str, float] = field(default_factory=dict)
+
+    def add_update(self, scalars: dict[str, float]) -> None:
+        self.updates += 1
+        for name, value in scalars.items():
+            self.learner[name] = self.learner.get(name, 0.0) + value
+
+
+class _Every:
+    """Says when another `interval` steps have passed; never if it is 0."""
+
+    def __init__(self, interval: int, begun: int):
+        self._interval, self._next = interval, begun + interval
+
+    def due(self, step: int) -> bool:
+        if not self._interval or step < self._next:
+            return False
+        self._next += self._interval
+        return True
+
+
+class Trainer:
+    """One run. `run` goes on until the steps are done, time is up or a signal came."""
+
+    def __init__(self, config: Config, env: BatchedEnv, learner: Learner, replay: SequenceReplay, folder: Path):
+        """Wire the parts; checkpoints go to `folder/checkpoints`."""
+        self.config, self.env, self.learner, self.replay = config, env, learner, replay
+        self.checkpoints = folder / "checkpoints"
+        self.counters = Counters()
+        self.last_checkpoint: Path | None = None
+        self._owed_rows = 0.0
+        self._recent: deque[EpisodeRecord] = deque(maxlen=RECENT_EPISODES)
+        self._timers = PhaseTimers("env", "act", "learn", "replay")
+        self._window = _Window()
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest checkpoint; there is one once `run` has ended."""
+        assert self.last_checkpoint is not None
+        return self.last_checkpoint
+
+    @property
+    def epsilon(self) -> float:
+        """Exploration at the present step."""
+        e = self.config.exploration
+        return linear(self.counters.steps, e.epsilon_start, e.epsilon_end, e.epsilon_decay_steps)
+
+    def run(self, stop: StopSignals) -> Iterator[Record]:
+        """Train; yields records as they arise.
+
+        Raises:
+            TrainingDivergedError: no checkpoint is written then, so that the newest one is a good one.
+        """
+        train = self.config.train
+        started, begun = time.monotonic(), self.counters.steps
+        log, save, film = (_Every(n, begun) for n in (train.log_interval, train.save_interval, train.video_interval))
+        reason = "all steps done"
+        try:
+            for records in self._steps():
+                yield from records
+                if log.due(self.counters.steps):
+                    yield self._interval()
+                if save.due(self.counters.steps):
+                    yield self.save()
+                if film.due(self.counters.steps):
+                    yield self.save()
+                    yield Event("film", self.counters.steps, {"checkpoint": str(self.last_checkpoint)})
+                if stop.received is not None:
+                    reason = stop.received.name
+                    break
+                if 0 < train.max_seconds <= time.monotonic() - started:
+                    reason = f"max_seconds {train.max_seconds:g}"
+                    break
+        except TrainingDivergedError:
+            raise
+        except Exception:
+            self.save()  # a dead worker or a full disk should not cost what was learnt
+            raise
+        if self._window.steps:
+            yield self._interval()
+        yield self.save()
+        yield Event("stop", self.counters.steps, {"reason": reason})
+
+    def save(self) -> Event:
+        """Write a checkpoint of everything but the replay."""
+        if not self.learner.is_finite():
+            raise self._diverged("a parameter")
+        c = self.counters
+        state = {
+            "learner": self.learner.state_dict(),
+            "counters": {name: int(getattr(c, name)) for name in Counters.__slots__},
+            "owed_rows": float(self._owed_rows),
+            "rng": rng_state(),
+        }
+        train = self.config.train
+        path = save_checkpoint(self.checkpoints, c.steps, state, self.config, train.keep_checkpoints)
+        self.last_checkpoint = path
+        return Event("checkpoint", c.steps, {"path": str(path)})
+
+    def resume(self, path: Path) -> Event:
+        """Go on from the checkpoint folder `path`; replay starts empty and is filled before learning goes on."""
+        state = load_checkpoint(path)
+        try:
+            self.learner.load_state_dict(state["learner"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise UserError(f"{path} holds another network: resume with the same policy settings") from error
+        self.counters = Counters(**state["counters"])
+        self._owed_rows = state["owed_rows"]
+        set_rng_state(state["rng"])
+        self.last_checkpoint = path
+        refill = self.config.replay.learning_starts
+        note = f"learning goes on after {refill} new transitions"
+        return Event("resume", self.counters.steps, {"path": str(path), "replay": note})
+
+    def _steps(self) -> Iterator[list[EpisodeRecord]]:
+        """One vector step each; yields the episodes that ended in it."""
+        timers, env = self._timers, self.env
+        tracker = EpisodeTracker(env.num_envs, self.counters.episodes)
+        with timers("env"):
+            batch = env.reset(self.config.train.seed + self.counters.steps)  # other episodes after a resume
+        tracker.add(batch, self.counters.steps)
+        state = self.learner.initial_state(env.num_envs)
+        while self.counters.steps < self.config.train.total_steps:
+            epsilon = np.full(env.num_envs, self.epsilon, dtype=np.float32)
+            with timers("act"):
+                choice = self.learner.act(batch.observation, batch.first, state, epsilon)
+            with timers("env"):
+                env.send(choice.actions)
+            with timers("replay"):
+                self.replay.add(batch, choice.actions, state)
+            self._learn()
+            with timers("env"):
+                batch = env.recv()
+            state = choice.state
+            self._count(batch)
+            records = tracker.add(batch, self.counters.steps)
+            self.counters.episodes = tracker.next_episode_id
+            self._recent.extend(records)
+            yield records
+
+    def _count(self, batch: StepBatch) -> None:
+        taken = int(np.count_nonzero(~batch.first))
+        self.counters.steps += taken
+        self._window.steps += taken
+        self._window.reward += float(batch.reward.sum())
+        if self.replay.ready:
+            self.counters.learning_steps += taken
+            self._owed_rows += taken * self.config.learner.replay_ratio
+
+    def _learn(self) -> None:
+        """Train as many rows as the replay ratio owes, whole updates only."""
+        settings = self.config.replay
+        rows_an_update = settings.batch_size * settings.sequence_length
+        while self._owed_rows >= rows_an_update:
+            with self._timers("replay"):
+                batch = self.replay.sample(settings.batch_size)
+            try:
+                with self._timers("learn"):
+                    scalars, priorities = self.learner.update(batch)
+            except NotFiniteError as error:
+                raise self._diverged("the loss") from error
+            with self._timers("replay"):
+                self.replay.update_priorities(batch.indices, priorities)
+            rows = int(np.count_nonzero(batch.mask[settings.burn_in :]))
+            self._owed_rows -= rows
+            self.counters.updates += 1
+            self.counters.trained_rows += rows
+            self._window.add_update(scalars)
+
+    def _interval(self) -> Interval:
+        window, self._window = self._window, _Window()
+        spent, wall = self._timers.take()
+        c = self.counters
+        values: dict[str, Any] = {
+            "speed/steps_per_second": window.steps / wall,
+            "speed/updates_per_second": window.updates / wall,
+            "rollout/reward_per_step": window.reward / max(1, window.steps),
+            "exploration/epsilon": self.epsilon,
+            "replay/transitions": len(self.replay),
+        }
+        if c.learning_steps:
+            values["replay/ratio"] = c.trained_rows / c.learning_steps
+        if self._recent:
+            values["rollout/return_mean"] = np.mean([e.return_total for e in self._recent])
+            values["rollout/length_mean"] = np.mean([e.length_steps for e in self._recent])
+            values["rollout/badges_mean"] = np.mean([e.badges for e in self._recent])
+        values |= {f"learner/{name}": total / window.updates for name, total in window.learner.items()}
+        values |= {f"phase/{name}": seconds / wall for name, seconds in spent.items()}
+        return Interval.of(c.steps, values)
+
+    def _diverged(self, what: str) -> TrainingDivergedError:
+        kept = f"the last good checkpoint is {self.last_checkpoint}" if self.last_checkpoint else "no checkpoint yet"
+        hint = "lower learner.learning_rate or the reward weights"
+        return TrainingDivergedError(f"{what} is no finite number at step {self.counters.steps}: {hint}; {kept}")

@@ -1,0 +1,255 @@
+"""The three memories: GRU, LSTM (every k-th step), diagonal state space model. Time first, resets inside sequences.
+
+In: f32 `[T, B, D]`, keep f32 `[T, B, 1]` (0 where an episode begins, so the state before that row counts as zero) and
+the state before row 0. Out: f32 `[T, B, H]` and the state after the last row. One step is a sequence of length one.
+Knows no observation and no action.
+
+The loops have hand-written backward passes: step by step autograd costs three times as much on a CPU, and the fused
+loops of torch know no resets. tests/test_memory.py compares them with plain autograd.
+
+Sources: Cho 2014 (GRU, without the second bias), Hochreiter & Schmidhuber 1997 with Gers 2000 (LSTM), Orvieto 2023
+(LRU: eigenvalues as exp(-exp(nu) + i theta), normalised drive), Lu 2023 (scan with resets).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+SHORTEST_MEMORY = 2.0  # steps after which the fastest mode of the state space model has decayed to 1/e
+LONGEST_MEMORY = 1000.0  # and the slowest
+LARGEST_PHASE = math.pi / 10  # radians a step; LRU restricts it likewise for long memory
+
+
+class _GruLoop(torch.autograd.Function):
+    """Gates `[T, B, 3H]` (reset, update, candidate, from the input), keep, state, weight `[3H, H]` to `[T, B, H]`."""
+
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
+    def forward(ctx: Any, gates: Tensor, keep: Tensor, state: Tensor, weight: Tensor) -> Tensor:
+        steps, batch, width = len(gates), *state.shape
+        kept, inner, candidate, out = (state.new_empty(steps, batch, width) for _ in range(4))
+        switches = state.new_empty(steps, batch, 2 * width)
+        across = weight.t()
+        for t in range(steps):
+            torch.mul(state, keep[t], out=kept[t])
+            recurrent = torch.mm(kept[t], across)
+            both = torch.add(gates[t, :, : 2 * width], recurrent[:, : 2 * width]).sigmoid_()
+            switches[t] = both
+            inner[t] = recurrent[:, 2 * width :]
+            raw = torch.addcmul(gates[t, :, 2 * width :], both[:, :width], inner[t])
+            torch.tanh(raw, out=candidate[t])
+            state = torch.lerp(candidate[t], kept[t], both[:, width:], out=out[t])
+        ctx.save_for_backward(keep, weight, kept, inner, candidate, switches)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    @torch.amp.custom_bwd(device_type="cuda")
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:  # type: ignore[override]
+        keep, weight, kept, inner, candidate, switches = ctx.saved_tensors
+        steps, batch, width = kept.shape
+        reset, update = switches.unflatten(-1, (2, width)).unbind(2)
+        to_candidate = (1 - update) * (1 - candidate.square())
+        to_reset = to_candidate * inner * reset * (1 - reset)
+        to_update = (kept - candidate) * update * (1 - update)
+        factors = torch.stack([to_reset, to_update, to_candidate * reset], dim=2)
+        through = torch.empty_like(factors)  # gradients of the three recurrent products
+        held = keep * update
+        arriving = torch.empty_like(kept)
+        carried = torch.zeros_like(kept[0])
+        for t in range(steps - 1, -1, -1):
+            torch.add(grad[t], carried, out=arriving[t])
+            torch.mul(arriving[t].unsqueeze(1), factors[t], out=through[t])
+            carried = torch.mm(through[t].flatten(1), weight).mul_(keep[t]).addcmul_(arriving[t], held[t])
+        flat = through.flatten(2)
+        weight_grad = flat.flatten(0, 1).t() @ kept.flatten(0, 1)
+        gate_grad = torch.cat([flat[..., : 2 * width], arriving * to_candidate], dim=-1)
+        return gate_grad, None, carried, weight_grad
+
+
+class _LstmLoop(torch.autograd.Function):
+    """Gates `[T, B, 4H]` (input, forget, candidate, output), keep, h, c, weight `[4H, H]` to h and c `[T, B, H]`."""
+
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
+    def forward(ctx: Any, gates: Tensor, keep: Tensor, h: Tensor, c: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        steps, batch, width = len(gates), *h.shape
+        kept_h, kept_c, squashed, out_h, out_c = (h.new_empty(steps, batch, width) for _ in range(5))
+        switches = torch.empty_like(gates)
+        across = weight.t()
+        for t in range(steps):
+            torch.mul(h, keep[t], out=kept_h[t])
+            torch.mul(c, keep[t], out=kept_c[t])
+            total = torch.addmm(gates[t], kept_h[t], across, out=switches[t])
+            candidate = total[:, 2 * width : 3 * width].tanh()
+            total.sigmoid_()
+            total[:, 2 * width : 3 * width] = candidate
+            enter, forget, candidate, leave = total.chunk(4, dim=1)
+            torch.addcmul(forget * kept_c[t], enter, candidate, out=out_c[t])
+            c = out_c[t]
+            torch.tanh(c, out=squashed[t])
+            h = torch.mul(leave, squashed[t], out=out_h[t])
+        ctx.save_for_backward(keep, weight, kept_h, kept_c, squashed, switches)
+        return out_h, out_c
+
+    @staticmethod
+    @once_differentiable
+    @torch.amp.custom_bwd(device_type="cuda")
+    def backward(ctx: Any, grad_h: Tensor, grad_c: Tensor) -> tuple[Tensor, None, Tensor, Tensor, Tensor]:  # type: ignore[override]
+        keep, weight, kept_h, kept_c, squashed, switches = ctx.saved_tensors
+        steps, batch, width = kept_h.shape
+        enter, forget, candidate, leave = switches.unflatten(-1, (4, width)).unbind(2)
+        to_enter = candidate * enter * (1 - enter)
+        to_forget = kept_c * forget * (1 - forget)
+        to_candidate = enter * (1 - candidate.square())
+        factors = torch.stack([to_enter, to_forget, to_candidate], dim=2)
+        to_leave = squashed * leave * (1 - leave)
+        to_cell = leave * (1 - squashed.square())
+        held = keep * forget
+        through = torch.empty(steps, batch, 4, width, dtype=keep.dtype, device=keep.device)
+        h, c = torch.zeros_like(kept_h[0]), torch.zeros_like(kept_c[0])
+        for t in range(steps - 1, -1, -1):
+            h = h.add_(grad_h[t])
+            c = c.add_(grad_c[t]).addcmul_(h, to_cell[t])
+            torch.mul(c.unsqueeze(1), factors[t], out=through[t, :, :3])
+            torch.mul(h, to_leave[t], out=through[t, :, 3])
+            h = torch.mm(through[t].flatten(1), weight).mul_(keep[t])
+            c = c * held[t]
+        flat = through.flatten(2)
+        return flat, None, h, c, flat.flatten(0, 1).t() @ kept_h.flatten(0, 1)
+
+
+class _DiagonalScan(torch.autograd.Function):
+    """`x[t] = decay * keep[t] * x[t - 1] + drive[t]` for complex decay `[N]`, drive `[T, B, N]`, state `[B, N]`."""
+
+    @staticmethod
+    def forward(ctx: Any, decay: Tensor, keep: Tensor, drive: Tensor, state: Tensor) -> Tensor:
+        entered = torch.cat([drive[:1] + decay * keep[:1] * state, drive[1:]])
+        out = _scan(decay, keep, entered)
+        ctx.save_for_backward(decay, keep, out, state)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
+        decay, keep, out, state = ctx.saved_tensors
+        # The gradient runs the same recurrence backwards in time, with the resets one row later.
+        later = torch.cat([keep[1:], torch.ones_like(keep[:1])])
+        through = _scan(decay.conj(), later.flip(0), grad.flip(0)).flip(0)
+        before = torch.cat([state.unsqueeze(0), out[:-1]])
+        decay_grad = (keep * before.conj() * through).sum((0, 1))
+        return decay_grad, None, through, decay.conj() * keep[0] * through[0]
+
+
+def _scan(decay: Tensor, keep: Tensor, drive: Tensor) -> Tensor:
+    """All prefixes at once, in log2 T rounds (Hillis & Steele 1986); row 0 holds the whole past.
+
+    The decay is the same in every row, so a span of d rows needs only `decay ** d` and whether it holds a reset.
+    """
+    span, power, open_span, x = 1, decay, keep, drive
+    while span < len(drive):
+        x = torch.cat([x[:span], x[span:] + power * (open_span[span:] * x[:-span])])
+        open_span = torch.cat([open_span[:span], open_span[span:] * open_span[:-span]])
+        power, span = power * power, 2 * span
+    return x
+
+
+class Gru(nn.Module):
+    """Gated recurrent unit; state `[B, width]`."""
+
+    def __init__(self, inputs: int, width: int):
+        """From `inputs` numbers a row to `width`."""
+        super().__init__()
+        self.inward = nn.Linear(inputs, 3 * width)
+        self.recurrent = nn.Parameter(_orthogonal_blocks(3, width))
+
+    def forward(self, x: Tensor, keep: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """`[T, B, inputs]` to `[T, B, width]`, and the state after it."""
+        out = _GruLoop.apply(self.inward(x), keep, state, self.recurrent)
+        return out, out[-1]
+
+
+class StridedLstm(nn.Module):
+    """Long short-term memory that takes in every `stride`-th row of an episode and holds its output in between.
+
+    The state is h and c `[B, width]` and a clock `[B, 1]`: rows until the next update, zero at an episode's first.
+    """
+
+    def __init__(self, inputs: int, width: int, stride: int):
+        """From `inputs` numbers a row to `width`."""
+        super().__init__()
+        self.stride = stride
+        self.inward = nn.Linear(inputs, 4 * width)
+        self.recurrent = nn.Parameter(_orthogonal_blocks(4, width))
+        with torch.no_grad():
+            self.inward.bias[width : 2 * width] = 1.0  # remember by default, Jozefowicz 2015
+
+    def forward(
+        self, x: Tensor, keep: Tensor, h: Tensor, c: Tensor, clock: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`[T, B, inputs]` to `[T, B, width]`, and h, c, clock after it."""
+        if self.stride == 1:
+            out_h, out_c = _LstmLoop.apply(self.inward(x), keep, h, c, self.recurrent)
+            return out_h, out_h[-1], out_c[-1], clock
+        due, clock = self._due(keep, clock)
+        updates = due.long().cumsum(0)  # how many have happened, this row's included
+        source = _positions(due, updates)
+        due_x = x.gather(0, source.expand(-1, -1, x.shape[-1]))
+        due_h, due_c = _LstmLoop.apply(self.inward(due_x), keep.gather(0, source), h, c, self.recurrent)
+        held = updates.unsqueeze(-1).expand(-1, -1, h.shape[-1])
+        out_h = torch.cat([h.unsqueeze(0), due_h]).gather(0, held)
+        last_c = torch.cat([c.unsqueeze(0), due_c]).gather(0, held[-1:])[0]
+        return out_h, out_h[-1], last_c, clock
+
+    def _due(self, keep: Tensor, clock: Tensor) -> tuple[Tensor, Tensor]:
+        """Which rows are taken in, bool `[T, B]`, and the clock after the last."""
+        rows = []
+        for t in range(len(keep)):
+            clock = clock * keep[t]
+            due = clock == 0
+            clock = torch.where(due, self.stride - 1.0, clock - 1.0)
+            rows.append(due)
+        return torch.cat(rows, dim=1).t(), clock
+
+
+def _positions(due: Tensor, updates: Tensor) -> Tensor:
+    """Row of the k-th update of each sequence, `[K, B, 1]`; sequences with fewer are filled up with row 0."""
+    source = updates.new_zeros(int(updates[-1].max()), due.shape[1])
+    rows, columns = due.nonzero(as_tuple=True)
+    source[updates[rows, columns] - 1, columns] = rows
+    return source.unsqueeze(-1)
+
+
+class DiagonalSsm(nn.Module):
+    """Diagonal linear recurrence of `modes` complex modes, gated, with a skip; state `[B, 2 * modes]`, real pairs."""
+
+    def __init__(self, inputs: int, width: int, modes: int):
+        """Eigenvalues start with memories spread evenly on a logarithmic scale; they cannot leave the unit disc."""
+        super().__init__()
+        self.split = (2 * modes, width, width)
+        self.inward = nn.Linear(inputs, sum(self.split))  # drive, gate, skip
+        lengths = torch.logspace(math.log10(SHORTEST_MEMORY), math.log10(LONGEST_MEMORY), modes)
+        self.log_rate = nn.Parameter(-lengths.log())
+        self.phase = nn.Parameter(torch.rand(modes) * LARGEST_PHASE)
+        self.outward = nn.Linear(2 * modes, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, keep: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """`[T, B, inputs]` to `[T, B, width]`, and the state after it."""
+        drive, gate, skip = self.inward(x).split(self.split, dim=-1)
+        rate = torch.exp(self.log_rate)
+        decay = torch.polar(torch.exp(-rate), self.phase)
+        scale = torch.sqrt(-torch.expm1(-2.0 * rate))  # sqrt(1 - |decay|^2): unit variance under white drive
+        drive = torch.view_as_complex(drive.float().unflatten(-1, (-1, 2))) * scale
+        before = torch.complex(state[:, 0::2], state[:, 1::2])  # a copy: a part of a state may be misaligned for a view
+        modes = torch.view_as_real(_DiagonalScan.apply(decay, keep, drive, before)).flatten(-2)
+        return self.norm(skip + torch.sigmoid(gate) * self.outward(modes)), modes[-1]
+
+
+def _orthogonal_blocks(blocks: int, width: int) -> Tensor:
+    return torch.cat([nn.init.orthogonal_(torch.empty(width, width)) for _ in range(blocks)])

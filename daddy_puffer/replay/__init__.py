@@ -1,0 +1,5 @@
+"""Replay of sequences with stored recurrent states: `SequenceReplay`."""
+
+from daddy_puffer.replay.sequence_store import SequenceReplay
+
+__all__ = ["SequenceReplay"]

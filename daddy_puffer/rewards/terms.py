@@ -1,0 +1,97 @@
+"""The terms a reward is made of: pure functions (before, after) -> float, unweighted.
+
+All but `heal` and `key_item` are differences of a potential, so that nothing is won by going back and forth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from daddy_puffer.game.milestones import MILESTONES
+from daddy_puffer.game.state import BAG_SLICE, EVENT_SLICE, OWNED_SLICE, PARTY_SLICE, SEEN_SLICE, GameState
+
+Term = Callable[[GameState, GameState], float]
+
+LEVEL_KNEE = 15  # level sum from which on a level counts a quarter (upstream's get_levels_reward)
+KEY_ITEMS = frozenset(milestone.item for milestone in MILESTONES if milestone.kind == "item")
+
+
+def event(before: GameState, after: GameState) -> float:
+    """Story flags newly set, minus those cleared."""
+    if before.ram[EVENT_SLICE] == after.ram[EVENT_SLICE]:
+        return 0.0
+    return float(after.event_count - before.event_count)
+
+
+def badge(before: GameState, after: GameState) -> float:
+    """Badges won."""
+    return float(after.badges - before.badges)
+
+
+def cell(before: GameState, after: GameState) -> float:
+    """Cells stepped on for the first time in this episode."""
+    return float(after.cells_visited - before.cells_visited)
+
+
+def new_map(before: GameState, after: GameState) -> float:
+    """Maps entered for the first time in this episode."""
+    return float(after.maps_visited - before.maps_visited)
+
+
+def level(before: GameState, after: GameState) -> float:
+    """Levels of the whole party gained; a quarter each above a sum of 15."""
+    if before.ram[PARTY_SLICE] == after.ram[PARTY_SLICE]:
+        return 0.0
+    return _level_potential(after) - _level_potential(before)
+
+
+def heal(before: GameState, after: GameState) -> float:
+    """Share of the party's HP regained, without a new creature or level in between."""
+    if before.ram[PARTY_SLICE] == after.ram[PARTY_SLICE] or before.levels != after.levels:
+        return 0.0
+    return max(0.0, after.hp_share - before.hp_share)
+
+
+def key_item(before: GameState, after: GameState) -> float:
+    """Required items that came into the bag; giving one away is not punished."""
+    if before.ram[BAG_SLICE] == after.ram[BAG_SLICE]:
+        return 0.0
+    return float(len((KEY_ITEMS & after.bag.keys()) - before.bag.keys()))
+
+
+def party(before: GameState, after: GameState) -> float:
+    """Creatures gained."""
+    return float(after.party_size - before.party_size)
+
+
+def seen(before: GameState, after: GameState) -> float:
+    """Species seen for the first time."""
+    if before.ram[SEEN_SLICE] == after.ram[SEEN_SLICE]:
+        return 0.0
+    return float(after.seen - before.seen)
+
+
+def owned(before: GameState, after: GameState) -> float:
+    """Species owned for the first time."""
+    if before.ram[OWNED_SLICE] == after.ram[OWNED_SLICE]:
+        return 0.0
+    return float(after.owned - before.owned)
+
+
+def _level_potential(state: GameState) -> float:
+    total = sum(state.levels)
+    return min(total, LEVEL_KNEE) + max(0, total - LEVEL_KNEE) / 4
+
+
+TERMS: dict[str, Term] = {
+    "event": event,
+    "badge": badge,
+    "cell": cell,
+    "new_map": new_map,
+    "level": level,
+    "heal": heal,
+    "key_item": key_item,
+    "party": party,
+    "seen": seen,
+    "owned": owned,
+}

@@ -1,0 +1,64 @@
+"""The folder of a run: its name, its `config.yaml` and its `meta.json`.
+
+In: the configuration, facts. Out: `runs/<name>/`. A folder that holds checkpoints is never begun anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from daddy_puffer import __version__
+from daddy_puffer.config import Config, save_config
+from daddy_puffer.errors import UserError
+
+PACKAGES = ("torch", "pufferlib", "pyboy", "numpy", "gymnasium")
+
+
+def open_run_folder(config: Config, resume: Path | None) -> Path:
+    """Make the run's folder, or take the one that checkpoint folder `resume` lies in.
+
+    Raises:
+        UserError: a new run would write into an old one.
+    """
+    if resume is not None and resume.parent.name == "checkpoints":
+        folder = resume.parent.parent
+    else:
+        name = config.train.run_name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        folder = Path(config.train.runs_dir) / name
+        if any(folder.glob("checkpoints/step_*")):
+            raise UserError(f"{folder} holds a run already: give --resume {folder}, or another --run-name")
+    for part in ("checkpoints", "videos"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    save_config(config, folder / "config.yaml")
+    return folder
+
+
+def write_meta(folder: Path, **facts: Any) -> None:
+    """Add facts to `meta.json`; the first call writes command line, versions and machine as well."""
+    path = folder / "meta.json"
+    meta = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not meta:
+        meta = {
+            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "command": sys.argv,
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "versions": {"daddy_puffer": __version__, **{name: _version(name) for name in PACKAGES}},
+        }
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps({**meta, **facts}, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

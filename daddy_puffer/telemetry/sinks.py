@@ -1,0 +1,229 @@
+"""Where records go: CSV, JSON lines, TensorBoard, Weights & Biases. In: records. Out: files of the run folder.
+
+Text files are written line by line, so that a killed run leaves whole lines. A run that goes on from a checkpoint
+first drops the rows after it, so that no step is there twice. The console has its own file, console.py.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from daddy_puffer.telemetry.records import EpisodeRecord, Event, Interval, Record
+
+
+class Sink:
+    """Takes records; a sink overrides what it cares for."""
+
+    def interval(self, interval: Interval) -> None:
+        """Take one interval's measurements."""
+
+    def episode(self, episode: EpisodeRecord) -> None:
+        """Take one finished episode."""
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+
+    def close(self) -> None:
+        """Flush and close."""
+
+
+class Telemetry:
+    """Hands every record to every sink; a context that closes them."""
+
+    def __init__(self, sinks: Sequence[Sink]):
+        """Take the sinks."""
+        self.sinks = sinks
+
+    def emit(self, record: Record) -> None:
+        """Hand one record round."""
+        for sink in self.sinks:
+            if isinstance(record, Interval):
+                sink.interval(record)
+            elif isinstance(record, EpisodeRecord):
+                sink.episode(record)
+            else:
+                sink.event(record)
+
+    def __enter__(self) -> Telemetry:
+        """Use as a context."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close every sink, also when one of them fails."""
+        failures = []
+        for sink in self.sinks:
+            try:
+                sink.close()
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+
+class EpisodeCsv(Sink):
+    """`episodes.csv`: one row an episode."""
+
+    COLUMNS = tuple(field.name for field in fields(EpisodeRecord))
+
+    def __init__(self, path: Path, resume_step: int | None = None):
+        """Open `path`; `resume_step` keeps the rows up to there, None starts anew."""
+        _start_csv(path, self.COLUMNS, "end_step_global", resume_step)
+        self._file = path.open("a", newline="", encoding="utf-8", buffering=1)
+        self._writer = csv.writer(self._file, lineterminator="\n")
+
+    def episode(self, episode: EpisodeRecord) -> None:
+        """Write one row; flags as 0 and 1, floats short."""
+        self._writer.writerow([_cell(value) for value in asdict(episode).values()])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class MetricsCsv(Sink):
+    """`metrics.csv`: one row an interval, one column a metric; a metric that comes later adds its column."""
+
+    def __init__(self, path: Path, resume_step: int | None = None):
+        """Open `path`; `resume_step` keeps the rows up to there, None starts anew."""
+        self._path = path
+        _start_csv(path, ("step",), "step", resume_step)
+        with path.open(newline="", encoding="utf-8") as file:
+            self._columns = tuple(next(csv.reader(file)))
+
+    def interval(self, interval: Interval) -> None:
+        """Write one row."""
+        values: dict[str, float] = {"step": interval.step, **interval.values()}
+        new = tuple(name for name in values if name not in self._columns)
+        if new:
+            rows = _read_rows(self._path)
+            self._columns += new
+            _write_csv(self._path, self._columns, rows)
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([_cell(values.get(name, "")) for name in self._columns])
+
+
+class JsonLines(Sink):
+    """`events.jsonl`: everything, one JSON object a line with `event` and `step`."""
+
+    def __init__(self, path: Path, resume_step: int | None = None):
+        """Open `path`; `resume_step` keeps the lines up to there, None starts anew."""
+        kept: list[str] = []
+        if resume_step is not None and path.exists():
+            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _json_step(line) <= resume_step]
+        _replace_text(path, "".join(line + "\n" for line in kept))
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def interval(self, interval: Interval) -> None:
+        """Write the measurements; what is no number becomes null."""
+        self._write("interval", interval.step, interval.values())
+
+    def episode(self, episode: EpisodeRecord) -> None:
+        """Write the episode."""
+        self._write("episode", episode.end_step_global, asdict(episode))
+
+    def event(self, event: Event) -> None:
+        """Write the event."""
+        self._write(event.name, event.step, event.details)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, name: str, step: int, details: dict[str, Any]) -> None:
+        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in details.items()}
+        self._file.write(json.dumps({"event": name, "step": step, **clean}, default=str) + "\n")
+
+
+class TensorBoard(Sink):
+    """Event files in `tb/`."""
+
+    def __init__(self, folder: Path, resume_step: int | None = None):
+        """Open a writer; after a resume it hides what was written later than `resume_step`."""
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        purge = None if resume_step is None else resume_step + 1
+        self._writer = SummaryWriter(str(folder), purge_step=purge)
+
+    def interval(self, interval: Interval) -> None:
+        """Write every scalar."""
+        for scalar in interval.scalars:
+            self._writer.add_scalar(scalar.name, scalar.value, scalar.step)
+
+    def episode(self, episode: EpisodeRecord) -> None:
+        """Write the curves by episode."""
+        for name in ("return_total", "return_env", "length_steps", "badges"):
+            self._writer.add_scalar(f"episode/{name}", float(getattr(episode, name)), episode.end_step_global)
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._writer.close()
+
+
+class WeightsAndBiases(Sink):
+    """A wandb run kept in the run folder; `WANDB_MODE=offline` needs no network."""
+
+    def __init__(self, folder: Path, project: str, name: str, config: dict[str, Any]):
+        """Start or continue the run called `name`."""
+        import wandb  # slow to import
+
+        self._run = wandb.init(project=project, name=name, id=name, resume="allow", dir=str(folder), config=config)
+
+    def interval(self, interval: Interval) -> None:
+        """Log every scalar."""
+        self._run.log(interval.values(), step=interval.step)
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return format(value, ".6g") if isinstance(value, float) else str(value)
+
+
+def _start_csv(path: Path, columns: Sequence[str], step_column: str, resume_step: int | None) -> None:
+    """Make `path` hold a header and, on resume, the rows up to `resume_step`."""
+    rows: list[dict[str, str]] = []
+    if resume_step is not None and path.exists():
+        rows = [row for row in _read_rows(path) if int(row[step_column]) <= resume_step]
+        with path.open(newline="", encoding="utf-8") as file:
+            header = next(csv.reader(file), [])
+        columns = tuple(dict.fromkeys([*header, *columns]))
+    _write_csv(path, columns, rows)
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        return [row for row in reader if None not in row.values()]  # a half-written last line is dropped
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)
+
+
+def _replace_text(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _json_step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf  # a half-written line

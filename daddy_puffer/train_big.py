@@ -1,0 +1,58 @@
+"""`python -m daddy_puffer.train_big`: the long run. Every option overrides the setting of `--config` it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daddy_puffer.command_line import resolve, run_command
+from daddy_puffer.train import train
+
+
+def train_big(
+    num_envs: Annotated[int | None, typer.Option(help="environments stepped together")] = None,
+    num_workers: Annotated[int | None, typer.Option(help="processes they are shared among")] = None,
+    total_steps: Annotated[int | None, typer.Option(help="environment steps of all environments together")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="sequences in an update")] = None,
+    model_size: Annotated[str | None, typer.Option(help="slim or large")] = None,
+    run_name: Annotated[str | None, typer.Option(help="folder under runs/; default: date and time")] = None,
+    log_interval: Annotated[int | None, typer.Option(help="environment steps between log lines")] = None,
+    save_interval: Annotated[int | None, typer.Option(help="environment steps between checkpoints")] = None,
+    video_interval: Annotated[int | None, typer.Option(help="environment steps between films; 0: one at the end")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings")] = None,
+    rom: Annotated[str | None, typer.Option(help="your pokemon_red.gb; default: the practice cartridge")] = None,
+    seed: Annotated[int | None, typer.Option(help="seed of everything random")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
+    vectorization: Annotated[str | None, typer.Option(help="serial or multiprocessing")] = None,
+    resume: Annotated[Path | None, typer.Option(help="run folder or checkpoint to go on from")] = None,
+) -> None:
+    """Train a HierQ agent."""
+    settings, checkpoint = resolve(
+        config,
+        resume,
+        train__num_envs=num_envs,
+        train__num_workers=num_workers,
+        train__total_steps=total_steps,
+        replay__batch_size=batch_size,
+        policy__model_size=model_size,
+        train__run_name=run_name,
+        train__log_interval=log_interval,
+        train__save_interval=save_interval,
+        train__video_interval=video_interval,
+        env__gb_path=rom,
+        train__seed=seed,
+        train__device=device,
+        train__vectorization=vectorization,
+    )
+    raise typer.Exit(train(settings, checkpoint).exit_code)
+
+
+def main() -> None:
+    """Run the command line."""
+    run_command(train_big)
+
+
+if __name__ == "__main__":
+    main()
