@@ -21,7 +21,7 @@ from daddy_puffer.replay import SequenceReplay
 from daddy_puffer.rollout import FILM_STEPS, FilmsBeside, film_checkpoint
 from daddy_puffer.telemetry import Sink, Telemetry
 from daddy_puffer.telemetry.console import ConsoleSink
-from daddy_puffer.telemetry.run_folder import open_run_folder, write_meta
+from daddy_puffer.telemetry.run_folder import choose_run_folder, open_run_folder, write_meta
 from daddy_puffer.telemetry.sinks import EpisodeCsv, JsonLines, MetricsCsv, TensorBoard, WeightsAndBiases
 from daddy_puffer.vector import VectorEnv, make_vector
 
@@ -42,11 +42,11 @@ def train(config: Config, resume: Path | None = None, film_steps: int = FILM_STE
     """Train until the steps are done, time is up or a signal comes, then film; `resume` is a checkpoint folder."""
     torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.train.seed)
-    folder = open_run_folder(config, resume)
+    folder = choose_run_folder(config, resume)
     with StopSignals() as stop, make_vector(config) as env:
         learner = Learner(config, env.spaces, env.num_actions)
         trainer = Trainer(config, env, learner, make_replay(config, env, learner), folder)
-        write_meta(folder, parameters=learner.parameter_count, device=str(learner.device))
+        open_run_folder(folder, config, parameters=learner.parameter_count, device=str(learner.device))
         with Telemetry(make_sinks(config, folder, resume)) as telemetry:
             if resume is not None:
                 telemetry.emit(trainer.resume(resume))

@@ -391,10 +391,15 @@ class RedFactory:
 
 
 def make_vector(config: Config, num_envs: int | None = None) -> VectorEnv:
-    """The vectorized environment of a run, as `config.train` asks for it."""
+    """The vectorized environment of a run, as `config.train` asks for it.
+
+    For another number of environments as many of the workers are used as can share them equally.
+    """
     train = config.train
     count = train.num_envs if num_envs is None else num_envs
-    workers = min(train.num_workers, count) if train.vectorization == "multiprocessing" else 0
+    workers = 0
+    if train.vectorization == "multiprocessing":
+        workers = max(share for share in range(1, train.num_workers + 1) if count % share == 0)
     return VectorEnv(
         [RedFactory(config)] * count, num_workers=workers, timeout_seconds=train.worker_timeout_seconds
     )

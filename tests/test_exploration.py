@@ -12,11 +12,7 @@ Q_VALUES = torch.tensor([[0.0, 3.0, 1.0, 2.0], [5.0, 1.0, 1.0, 1.0], [-1.0, -2.0
 
 def test_probabilities_are_those_of_the_mixture() -> None:
     got = epsilon_greedy_probabilities(Q_VALUES, torch.tensor([0.2, 1.0, 0.0]))
-    expected = [
-        [0.2 / 4, 0.8 + 0.2 / 4, 0.2 / 4, 0.2 / 4],
-        [1 / 4, 1 / 4, 1 / 4, 1 / 4],
-        [0.0, 0.0, 0.0, 1.0],
-    ]
+    expected = [[0.2 / 4, 0.8 + 0.2 / 4, 0.2 / 4, 0.2 / 4], [1 / 4, 1 / 4, 1 / 4, 1 / 4], [0.0, 0.0, 0.0, 1.0]]
     torch.testing.assert_close(got, torch.tensor(expected))
 
 

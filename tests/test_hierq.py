@@ -19,7 +19,10 @@ from daddy_puffer.policies.hierq import HierQ, HierQState, ObservationSpec, Stat
 SPEC = ObservationSpec(stack=2, structured=FEATURE_COUNT, milestones=16, id_fields=ID_FIELDS)
 ACTIONS = 7
 ABLATIONS = [
-    {"use_gru": gru, "use_lstm": lstm, "use_ssm": ssm} for gru in (True, False) for lstm in (True, False) for ssm in (True, False)
+    {"use_gru": gru, "use_lstm": lstm, "use_ssm": ssm}
+    for gru in (True, False)
+    for lstm in (True, False)
+    for ssm in (True, False)
 ]
 
 
@@ -61,7 +64,9 @@ def test_unpacked_pixels_and_no_visited_cells_are_taken_as_well() -> None:
     net = HierQ(SPEC, ACTIONS, PolicyConfig())
     levels = torch.randint(0, 4, (3, SPEC.stack, 72, 80), dtype=torch.uint8)
     pixels = torch.tensor([0, 85, 170, 255], dtype=torch.uint8)[levels.long()]
-    packed = torch.from_numpy(np.packbits(np.unpackbits(levels.numpy()[..., None], axis=-1)[..., 6:].reshape(3, 2, 72, 160), axis=-1))
+    packed = torch.from_numpy(
+        np.packbits(np.unpackbits(levels.numpy()[..., None], axis=-1)[..., 6:].reshape(3, 2, 72, 160), axis=-1)
+    )
     assert torch.equal(pack_pixels(pixels), packed)
     structured, none = torch.rand(3, FEATURE_COUNT), torch.zeros(3, dtype=torch.bool)
     state = net.initial_state(3)

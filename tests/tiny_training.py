@@ -42,7 +42,9 @@ def make_replay(env: TinyVector, config: Config, learner: Learner) -> SequenceRe
     )
 
 
-def train_tiny(env: TinyVector, learner: Learner, steps: int, steps_per_update: int, epsilon: Callable[[int], float]) -> None:
+def train_tiny(
+    env: TinyVector, learner: Learner, steps: int, steps_per_update: int, epsilon: Callable[[int], float]
+) -> None:
     """`steps` steps of all copies; `epsilon` by step."""
     config = learner.config
     replay = make_replay(env, config, learner)

@@ -193,21 +193,16 @@ class ScriptedPlayer:
             return False
         here = self._here(memory)
         to_goal, to_nurse = self._ways(memory, goal), self._ways(memory, self._nurses)
-        stand = self._nearest_stand(memory, here)
-        if here not in to_goal or here not in to_nurse or stand not in to_goal:
+        if here not in to_goal or here not in to_nurse:
             return False
-        return to_nurse[here] + to_goal[stand] - to_goal[here] <= SHORT_DETOUR
+        nurse = self._end_of_way(here, to_nurse)
+        return to_nurse[here] + to_goal.get(nurse, SHORT_DETOUR) - to_goal[here] <= SHORT_DETOUR
 
-    def _nearest_stand(self, memory: Memory, here: Cell) -> Cell | None:
-        """Where one talks to the nearest nurse."""
-        blocked = self._blocked(memory)
-        best: tuple[int, Cell] | None = None
-        for nurse in self._nurses:
-            for stand in self._stands(memory, nurse):
-                cost = self._distances((stand,), blocked).get(here)
-                if cost is not None and (best is None or cost < best[0]):
-                    best = (cost, stand)
-        return best[1] if best else None
+    def _end_of_way(self, here: Cell, ways: dict[Cell, int]) -> Cell:
+        """Where the way by `ways` ends."""
+        while ways[here] and (step := self._best_step(here, ways)) is not None:
+            here = step[1]
+        return here
 
     # ---- how to get there ----
 
@@ -257,17 +252,16 @@ class ScriptedPlayer:
                 return Action.A if FACING_ACTION.get(memory[at.FACING]) is towards else towards
         return self._step(memory, here, self._ways(memory, people))
 
+    def _best_step(self, here: Cell, ways: dict[Cell, int]) -> tuple[Action, Cell] | None:
+        """The step on the cheapest way, and where it ends."""
+        steps = [(action, target) for action in STEPS if (target := self.world.destination(here, action)) in ways]
+        return min(steps, key=lambda step: ways[step[1]] + self.world.step_cost(step[1]), default=None)
+
     def _step(self, memory: Memory, here: Cell, ways: dict[Cell, int]) -> Action:
-        best: tuple[int, Action] | None = None
-        for action in STEPS:
-            target = self.world.destination(here, action)
-            if target is not None and target in ways:
-                cost = ways[target] + self.world.step_cost(target)
-                if best is None or cost < best[0]:
-                    best = (cost, action)
+        best = self._best_step(here, ways)
         if best is None:
             return Action.B  # somebody stands in the way: wait
-        action = best[1]
+        action = best[0]
         facing = FACING_ACTION.get(memory[at.FACING])
         if facing is action and memory[at.TILE_IN_FRONT] in TREE_TILES and self._tree_ahead(here, action):
             return Action.A

@@ -222,7 +222,7 @@ class Trainer:
         """Train as many rows as the replay ratio owes, whole updates only."""
         settings = self.config.replay
         rows_an_update = settings.batch_size * settings.sequence_length
-        while self._owed_rows >= rows_an_update:
+        while self.replay.ready and self._owed_rows >= rows_an_update:
             with self._timers("replay"):
                 batch = self.replay.sample(settings.batch_size)
             try:

@@ -24,6 +24,10 @@ class QHead(nn.Module):
             self.advantages = nn.Linear(hidden, num_actions)
         else:
             self.values = nn.Linear(2 * hidden, num_actions)
+        # values near zero at first: with the usual init their noise outweighs small rewards for thousands of updates
+        for layer in (self.level, self.advantages) if dueling else (self.values,):
+            nn.init.normal_(layer.weight, std=1e-3)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Action values `[..., A]` and their level `[...]`, the state's value under uniform actions."""

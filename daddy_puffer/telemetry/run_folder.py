@@ -21,23 +21,27 @@ from daddy_puffer.errors import UserError
 PACKAGES = ("torch", "pufferlib", "pyboy", "numpy", "gymnasium")
 
 
-def open_run_folder(config: Config, resume: Path | None) -> Path:
-    """Make the run's folder, or take the one that checkpoint folder `resume` lies in.
+def choose_run_folder(config: Config, resume: Path | None) -> Path:
+    """The folder that the settings name, or the one that checkpoint folder `resume` lies in; nothing is made yet.
 
     Raises:
         UserError: a new run would write into an old one.
     """
     if resume is not None and resume.parent.name == "checkpoints":
-        folder = resume.parent.parent
-    else:
-        name = config.train.run_name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        folder = Path(config.train.runs_dir) / name
-        if any(folder.glob("checkpoints/step_*")):
-            raise UserError(f"{folder} holds a run already: give --resume {folder}, or another --run-name")
+        return resume.parent.parent
+    name = config.train.run_name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = Path(config.train.runs_dir) / name
+    if any(folder.glob("checkpoints/step_*")):
+        raise UserError(f"{folder} holds a run already: give --resume {folder}, or another --run-name")
+    return folder
+
+
+def open_run_folder(folder: Path, config: Config, **facts: Any) -> None:
+    """Make the folder, write `config.yaml` and, with `facts`, `meta.json`."""
     for part in ("checkpoints", "videos"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     save_config(config, folder / "config.yaml")
-    return folder
+    write_meta(folder, **facts)
 
 
 def write_meta(folder: Path, **facts: Any) -> None:

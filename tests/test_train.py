@@ -1,0 +1,165 @@
+"""A run on the real cartridge from nothing to its films, gone on with, evaluated and looked at."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from support import FakeRed
+
+from daddy_puffer.config import Config, EnvConfig, ReplayConfig, TrainConfig, load_config
+from daddy_puffer.debug_rollout import Video, debug_rollout
+from daddy_puffer.errors import UserError
+from daddy_puffer.evaluate import Score, compare, report, score
+from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint
+from daddy_puffer.rollout import RandomAgent, ScriptedAgent, play_episodes, watch
+from daddy_puffer.train import TrainResult, train
+from daddy_puffer.types import Action, StepBatch
+from daddy_puffer.vector import RedFactory, VectorEnv
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return Config(
+        env=EnvConfig(max_steps=40),
+        replay=ReplayConfig(capacity=4000, burn_in=2, sequence_length=8, batch_size=4, learning_starts=150),
+        train=TrainConfig(
+            num_envs=4, total_steps=400, log_interval=200, run_name="run", device="cpu",
+            runs_dir=str(tmp_path_factory.mktemp("runs")),
+        ),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def result(config: Config) -> TrainResult:
+    torch.set_num_threads(1)
+    return train(config, film_steps=8)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_folder_is_complete(config: Config, result: TrainResult):
+    folder = result.folder
+    assert result.exit_code == 0 and result.steps >= 400 and result.seconds > 0
+    assert load_config(folder / "config.yaml") == config
+    meta = json.loads((folder / "meta.json").read_text())
+    assert meta["parameters"] > 100_000 and meta["device"] == "cpu" and meta["steps"] == result.steps
+    episodes = rows(folder / "episodes.csv")
+    assert len(episodes) == 4 * (400 // 160) and {e["length_steps"] for e in episodes} == {"40"}
+    assert all(float(e["return_env"]) == pytest.approx(float(e["return_total"]), abs=1e-4) for e in episodes)
+    assert [int(r["step"]) for r in rows(folder / "metrics.csv")][0] == 200
+    assert float(rows(folder / "metrics.csv")[-1]["learner/loss"]) > 0
+    assert list((folder / "tb").iterdir())
+
+
+def test_films_show_the_last_frames(result: TrainResult):
+    mp4, gif = result.films
+    assert mp4.suffix == ".mp4" and mp4.stat().st_size > 1000
+    with Image.open(gif) as film:
+        assert film.n_frames == 8
+
+
+def test_new_run_does_not_overwrite_an_old_one(config: Config, result: TrainResult):
+    with pytest.raises(UserError, match="holds a run already: give --resume"):
+        train(config)
+
+
+def test_resume_goes_on_in_the_same_folder(config: Config, result: TrainResult):
+    before = load_checkpoint(find_checkpoint(result.folder))
+    longer = replace(config, train=replace(config.train, total_steps=700))
+    again = train(longer, resume=find_checkpoint(result.folder), film_steps=2)
+    after = load_checkpoint(again.checkpoint)
+    assert again.folder == result.folder.resolve() or again.folder == result.folder
+    assert after["counters"]["steps"] >= 700 and again.steps == after["counters"]["steps"] - result.steps
+    assert after["learner"]["updates"] > before["learner"]["updates"] > 0
+    ids = [int(e["episode_id"]) for e in rows(result.folder / "episodes.csv")]
+    assert ids == list(range(len(ids)))
+    steps = [int(r["step"]) for r in rows(result.folder / "metrics.csv")]
+    assert steps == sorted(set(steps)) and steps[-1] >= 700
+
+
+def test_resume_with_another_network_is_a_user_error(config: Config, result: TrainResult):
+    large = replace(config, policy=replace(config.policy, model_size="large"))
+    with pytest.raises(UserError, match="holds another network"):
+        train(large, resume=find_checkpoint(result.folder))
+
+
+def test_comparison_has_every_player_and_its_interval(config: Config, result: TrainResult, tmp_path: Path):
+    comparison = compare(config, result.checkpoint, episodes=3)
+    assert list(comparison.scores) == ["trained", "random", "scripted"]
+    assert [s.episodes for s in comparison.scores.values()] == [3, 3, 1]
+    for s in comparison.scores.values():
+        assert s.return_low <= s.mean_return <= s.return_high and s.mean_length == 40
+    assert comparison.advantage_low <= comparison.advantage <= comparison.advantage_high
+    console = Console(record=True, width=100)
+    report(comparison, tmp_path / "evaluation.json", console)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["scores"]["random"]["episodes"] == 3
+    assert "trained - random" in console.export_text()
+
+
+def test_trained_play_repeats_with_its_seed(config: Config, result: TrainResult):
+    once, again = (compare(config, result.checkpoint, 2, epsilon=0.5, seed=3).scores for _ in range(2))
+    assert once["trained"].mean_return == again["trained"].mean_return
+    assert once["random"].mean_return == again["random"].mean_return
+
+
+def test_debug_rollout_prints_steps_and_films(result: TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    debug_rollout(steps=6, checkpoint=result.folder, output=tmp_path / "film", video=Video.GIF, max_frames=4)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:6]] == ["1", "2", "3", "4", "5", "6"]
+    assert lines[6].startswith("6 steps, return")
+    assert [p.name for p in tmp_path.iterdir()] == ["film.gif"]
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.n_frames <= 4
+
+
+def test_debug_rollout_of_the_script_reports_milestones(result: TrainResult, capsys: pytest.CaptureFixture[str]):
+    debug_rollout(steps=500, scripted=True, flags=True, no_video=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert any("milestone" in line for line in lines)
+    assert not [line for line in lines if line.startswith("     1 ") and "milestone" not in line]
+    with pytest.raises(UserError, match="two players"):
+        debug_rollout(scripted=True, checkpoint=result.folder)
+
+
+def test_scripted_agent_plays_better_than_random_buttons(config: Config):
+    env = RedFactory(config)()
+    scripted = [m.total for m in watch(env, ScriptedAgent(env), 40, seed=0)][-1]
+    random = [m.total for m in watch(RedFactory(config)(), RandomAgent(seed=0), 40, seed=0)][-1]
+    assert scripted > random
+
+
+class AlwaysA:
+    """An agent of one button."""
+
+    def act(self, batch: StepBatch) -> np.ndarray:
+        return np.full(len(batch.reward), Action.A)
+
+
+def test_short_episodes_are_not_over_represented():
+    """Without a quota the first six to finish would be five short ones and one long one."""
+    factories = [lambda: FakeRed(truncate_at=5), lambda: FakeRed(truncate_at=20)]
+    with VectorEnv(factories) as env:
+        records = play_episodes(env, AlwaysA(), 6, seed=0)
+    assert sorted(r.length_steps for r in records) == [5, 5, 5, 20, 20, 20]
+    with VectorEnv(factories) as env:
+        assert sorted(r.length_steps for r in play_episodes(env, AlwaysA(), 5, seed=0)) == [5, 5, 5, 20, 20]
+
+
+def test_score_is_plain_arithmetic():
+    with VectorEnv([lambda: FakeRed(truncate_at=5), lambda: FakeRed(truncate_at=15)]) as env:
+        records = play_episodes(env, AlwaysA(), 2, seed=0)
+    found = score(records, seconds=4.0)
+    assert (found.episodes, found.mean_length, found.mean_return) == (2, 10.0, 10.0)
+    assert (found.mean_badges, found.best_badges, found.steps_per_second) == (1.0, 1, 5.0)
+    assert isinstance(found, Score) and (found.return_low, found.return_high) == (5.0, 15.0)
