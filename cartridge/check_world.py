@@ -7,6 +7,7 @@ must fit in the rectangle that its id has in the RAM map; doors must pair up; ev
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise, takewhile
 
 from art import DataError
 from compile_world import GameMap, Person, World, enums, species_ids
@@ -160,10 +161,15 @@ def steps(game_map: GameMap, x: int, y: int, by_id: dict[int, GameMap], blocked:
     return [place for place in found if place not in blocked]
 
 
-def reach(world: World, start: Place) -> dict[Place, int]:
-    """Steps from `start` to every place, around standing people, with every tree cut."""
+def standing(world: World) -> set[Place]:
+    """Places that people who stay put take up."""
+    return {(entry.id, person.x, person.y) for entry in world.maps for person in entry.people if person.range == 0}
+
+
+def reach(world: World, start: Place, blocked: set[Place] | None = None) -> dict[Place, int]:
+    """Steps from `start` to every place, around `blocked` (None: standing people), with every tree cut."""
     by_id = {entry.id: entry for entry in world.maps}
-    blocked = {(entry.id, person.x, person.y) for entry in world.maps for person in entry.people if person.range == 0}
+    blocked = standing(world) if blocked is None else blocked
     distance = {start: 0}
     queue = deque([start])
     while queue:
@@ -187,19 +193,31 @@ def beside(game_map: GameMap, person: Person) -> list[Place]:
     return found
 
 
-def check_trainer(world: World, game_map: GameMap, person: Person) -> None:
-    """A trainer who walked up to the player stays there: that must not close the way to any map."""
-    directions = {0: (0, 1), 4: (0, -1), 8: (-1, 0), 12: (1, 0)}
-    dx, dy = directions[person.facing]
-    others = standing(world) - {(game_map.id, person.x, person.y)}
-    x, y = person.x, person.y
-    for _ in range(person.sight):
-        stop, x, y = (game_map.id, x, y), x + dx, y + dy
-        if not walkable(game_map, x, y):
-            return
-        reached = {place[0] for place in reach(world, (game_map.id, x, y), others | {stop})}
-        lost = {entry.id for entry in world.maps} - reached
-        need(not lost, f"map {game_map.id}: the trainer at ({person.x}, {person.y}) closes the way to {sorted(lost)}")
+def line_of_sight(game_map: GameMap, person: Person) -> list[Place]:
+    """Cells on which a trainer sees the player, the nearest first."""
+    dx, dy = {0: (0, 1), 4: (0, -1), 8: (-1, 0), 12: (1, 0)}[person.facing]
+    cells = [(person.x + dx * step, person.y + dy * step) for step in range(1, person.sight + 1)]
+    free = list(takewhile(lambda cell: walkable(game_map, *cell), cells))
+    return [(game_map.id, x, y) for x, y in free]
+
+
+def check_trainer(world: World, game_map: GameMap, person: Person, start: Place) -> None:
+    """A trainer who walked up to the player stays there: that must not close the way to anybody else.
+
+    Only cells on which the player can be seen first count: those with a way from `start` that no other cell of the
+    line of sight lies on.
+    """
+    by_id = {entry.id: entry for entry in world.maps}
+    seen = line_of_sight(game_map, person)
+    home: Place = (game_map.id, person.x, person.y)
+    unseen = reach(world, start, standing(world) | set(seen))
+    first = {after for place in unseen for after in steps(by_id[place[0]], place[1], place[2], by_id, set())}
+    for stop, cell in pairwise([home, *seen]):
+        if cell in first:
+            reached = reach(world, cell, standing(world) - {home} | {stop})
+            others = [(entry, other) for entry in world.maps for other in entry.people if other is not person]
+            lost = [entry.id for entry, other in others if not any(near in reached for near in beside(entry, other))]
+            need(not lost, f"map {game_map.id}: the trainer at {home[1:]} closes the way to people of maps {lost}")
 
 
 def check_world(world: World) -> None:
@@ -219,6 +237,8 @@ def check_world(world: World) -> None:
         for person in game_map.people:
             near = any(place in reached for place in beside(game_map, person))
             need(near, f"map {game_map.id}: nobody can talk to the person at ({person.x}, {person.y})")
+            if person.sight:
+                check_trainer(world, game_map, person, start)
         for x, y, *_ in game_map.hidden:
             need((game_map.id, x, y) in reached, f"map {game_map.id}: hidden thing at ({x}, {y}) is out of reach")
     need(len(set(species_ids().values())) == len(species_ids()), "creatures.py: a species id is used twice")

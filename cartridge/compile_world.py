@@ -335,6 +335,7 @@ class MapWriter:
     """C lines of one map."""
 
     def __init__(self, world: World, game_map: GameMap) -> None:
+        """Texts of scripts go to `world`, lines to `game_map`."""
         self.world, self.map = world, game_map
         self.scripts: dict[tuple[int, ...], str] = {}
 

@@ -27,6 +27,7 @@ class CFile:
     """One generated C file whose constants go to one bank."""
 
     def __init__(self, bank: int) -> None:
+        """Start an empty file for that ROM bank."""
         self.bank = bank
         self.size = 0
         self.lines = [

@@ -22,7 +22,7 @@ from daddy_puffer.envs.scripted import ScriptedPlayer
 from daddy_puffer.game import GameState, milestone_bits, milestones_reached
 from daddy_puffer.learner.checkpoint import load_checkpoint, load_checkpoint_config
 from daddy_puffer.learner.learner import Learner
-from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Sink
+from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, Sink
 from daddy_puffer.telemetry.video import Caption, VideoWriter
 from daddy_puffer.types import Action, Array, StepBatch
 from daddy_puffer.vector import AnyEnv, RedFactory, VectorEnv, box_spaces
@@ -186,22 +186,49 @@ def film_checkpoint(checkpoint: Path, stem: Path, steps: int = FILM_STEPS) -> li
 
 
 class FilmsBeside(Sink):
-    """Films the checkpoints that a run asks for, each in a process of its own with the lowest priority.
+    """Films the checkpoints that a run asks for, one after the other in a process of the lowest priority.
 
-    So training goes on meanwhile; a film that is asked for before the last one is finished is left out.
+    So training goes on meanwhile. Each film has a copy of its checkpoint, because the run deletes old ones.
     """
 
     def __init__(self, folder: Path, steps: int = FILM_STEPS):
         """Films of `steps` steps go to `folder`."""
         self._folder, self._steps = folder, steps
+        self._waiting: list[Path] = []  # copies of checkpoints, named as their films
         self._running: subprocess.Popen[bytes] | None = None
 
     def event(self, event: Event) -> None:
-        """Start a film."""
-        if event.name != "film" or (self._running is not None and self._running.poll() is None):
+        """Take a film's checkpoint; drop the films when the run was interrupted."""
+        if event.name == "film":
+            copy = self._folder / f".rollout_{event.step}"
+            shutil.copytree(event.details["checkpoint"], copy, dirs_exist_ok=True)
+            self._waiting.append(copy)
+            self._go_on()
+        elif event.name == "stop" and event.details["interrupted"]:
+            self._waiting.clear()
+            if self._running is not None:
+                self._running.kill()
+
+    def interval(self, interval: Interval) -> None:
+        """Begin the next film once the last one is done."""
+        self._go_on()
+
+    def close(self) -> None:
+        """Wait for the films that are left."""
+        while self._running is not None:
+            self._running.wait()
+            self._go_on()
+        for copy in self._folder.glob(".rollout_*"):
+            shutil.rmtree(copy) if copy.is_dir() else copy.unlink()
+
+    def _go_on(self) -> None:
+        if self._running is not None and self._running.poll() is None:
             return
-        stem = self._folder / f"rollout_{event.step}"
+        self._running = self._start(self._waiting.pop(0)) if self._waiting else None
+
+    def _start(self, copy: Path) -> subprocess.Popen[bytes]:
+        stem = copy.with_name(copy.name[1:])
         command = ["nice", "-n", "19"] if shutil.which("nice") else []
-        command += [sys.executable, "-m", "daddy_puffer.debug_rollout", "--checkpoint", event.details["checkpoint"]]
+        command += [sys.executable, "-m", "daddy_puffer.debug_rollout", "--checkpoint", str(copy)]
         command += ["--steps", str(self._steps), "--output", str(stem), "--device", "cpu", "--quiet"]
-        self._running = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)

@@ -20,7 +20,7 @@ def train_big(
     run_name: Annotated[str | None, typer.Option(help="folder under runs/; default: date and time")] = None,
     log_interval: Annotated[int | None, typer.Option(help="environment steps between log lines")] = None,
     save_interval: Annotated[int | None, typer.Option(help="environment steps between checkpoints")] = None,
-    video_interval: Annotated[int | None, typer.Option(help="environment steps between films; 0: the last only")] = None,
+    video_interval: Annotated[int | None, typer.Option(help="environment steps between films; 0: only one")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings")] = None,
     rom: Annotated[str | None, typer.Option(help="your pokemon_red.gb; default: the practice cartridge")] = None,
     seed: Annotated[int | None, typer.Option(help="seed of everything random")] = None,

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 SCREEN_HEIGHT = 72  # pixels, every second line of the Game Boy's 144

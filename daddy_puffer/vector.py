@@ -400,6 +400,4 @@ def make_vector(config: Config, num_envs: int | None = None) -> VectorEnv:
     workers = 0
     if train.vectorization == "multiprocessing":
         workers = max(share for share in range(1, train.num_workers + 1) if count % share == 0)
-    return VectorEnv(
-        [RedFactory(config)] * count, num_workers=workers, timeout_seconds=train.worker_timeout_seconds
-    )
+    return VectorEnv([RedFactory(config)] * count, num_workers=workers, timeout_seconds=train.worker_timeout_seconds)

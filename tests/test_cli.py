@@ -127,8 +127,13 @@ def test_ctrl_c_leaves_a_checkpoint_and_exit_code_130(tmp_path: Path):
     command = [sys.executable, "-m", "daddy_puffer.train_big", "--num-envs", "4", "--run-name", "x"]
     process = subprocess.Popen(
         [*command, "--log-interval", "400"],
-        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     assert process.stdout is not None
     first = process.stdout.readline()
     assert first.startswith("step 400 ")

@@ -25,7 +25,9 @@ NAMES = [name for name, _ in FEATURES]
 
 def test_position_money_badges_and_bag() -> None:
     state = GameState.from_memory(
-        image(ad35e=54, ad361=7, ad362=3, ac109=8, ad347=b"\x01\x23\x45", ad356=0b101, ad31d=b"\x02\x04\x05\x46\x01\xff")
+        image(
+            ad35e=54, ad361=7, ad362=3, ac109=8, ad347=b"\x01\x23\x45", ad356=0b101, ad31d=b"\x02\x04\x05\x46\x01\xff"
+        )
     )
     assert (state.map_id, state.map_name, state.position, state.facing) == (54, "PewterGym", (3, 7), 2)
     assert (state.money, state.badges, state.badge_bits) == (12_345, 2, 5)
@@ -126,7 +128,16 @@ def test_incremental_features_equal_fresh_ones() -> None:
     rng = np.random.default_rng(1)
     memory = bytearray(0x10000)
     writer = FeatureWriter(2048)
-    addresses = [at.MAP, at.X, at.Y, at.IS_IN_BATTLE, at.BADGES, at.PARTY_COUNT, at.PARTY_MONS + at.MON_LEVEL, at.EVENTS]
+    addresses = [
+        at.MAP,
+        at.X,
+        at.Y,
+        at.IS_IN_BATTLE,
+        at.BADGES,
+        at.PARTY_COUNT,
+        at.PARTY_MONS + at.MON_LEVEL,
+        at.EVENTS,
+    ]
     for step in range(300):
         for address in rng.choice(addresses, 2):
             memory[address] = int(rng.integers(0, 7)) if address != at.IS_IN_BATTLE else int(rng.integers(0, 3))

@@ -247,6 +247,19 @@ def test_state_packing_round_trips(ablation: dict[str, bool]) -> None:
     assert torch.equal(zeros.to_flat(), net.initial_state(5).to_flat())
 
 
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_one_environment_alone(ablation: dict[str, bool]) -> None:
+    """Parts of a single flat state begin at odd places in memory."""
+    net = HierQ(SPEC, ACTIONS, PolicyConfig(**ablation))
+    frames, structured, visited, first = (part[0] for part in sequence(1, 2))
+    state = random_state(net, 2)
+    both = net(frames, structured, state, first, visited)[0]
+    alone = HierQState.from_flat(state.to_flat()[1:], net.layout)
+    q_values, after, _ = net(frames[1:], structured[1:], alone, first[1:], visited[1:])
+    torch.testing.assert_close(q_values[0], both[1], rtol=0, atol=1e-5)
+    assert after.to_flat().shape == (1, net.layout.total)
+
+
 def test_detached_state_carries_no_graph() -> None:
     net = HierQ(SPEC, ACTIONS, PolicyConfig())
     state = net.unroll(*sequence(2, 2), net.initial_state(2))[1]

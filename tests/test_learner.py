@@ -54,6 +54,9 @@ def sequences(learner: Learner, seed: int = 0) -> SequenceBatch:
     terminated[4, 1] = truncated[4, 2] = True
     mask[5, 1:] = False
     first[6, 1:] = first[0, 0] = True
+    state = rng.normal(size=(BATCH, learner.state_size)).astype(np.float32)
+    layout = learner.networks.online.layout
+    state[:, layout.gru + 2 * layout.lstm :][:, : layout.clock] = 0.0  # a clock stands at a whole number
     return SequenceBatch(
         frames=np.zeros((ROWS, BATCH, 1, 72, 20), np.uint8),
         visited=np.zeros((ROWS, BATCH, 9, 10), np.uint8),
@@ -65,7 +68,7 @@ def sequences(learner: Learner, seed: int = 0) -> SequenceBatch:
         truncated=truncated,
         first=first,
         mask=mask,
-        state=rng.normal(size=(BATCH, learner.state_size)).astype(np.float32) * (np.arange(learner.state_size) != 384),
+        state=state,
         weights=np.ones(BATCH, np.float32),
         indices=np.arange(BATCH),
         age=np.zeros(BATCH, np.int64),
@@ -202,16 +205,13 @@ def test_rows_outside_the_mask_change_nothing(learner: dict[str, Any]) -> None:
         batch = sequences(agent)
         outside = ~batch.mask
         reward, action, structured = batch.reward.copy(), batch.action.copy(), batch.structured.copy()
-        terminated, milestones = batch.terminated.copy(), batch.milestones.copy()
+        terminated = batch.terminated.copy()
         reward[outside] += junk
         if junk:
             action[outside] = 1 - action[outside]
             terminated[outside] = ~terminated[outside]
-            milestones[5, 1] ^= 0  # the final observation's flags are what its episode ended with
             structured[5, 1] = junk  # nobody looks beyond a termination
-        changed = dataclasses.replace(
-            batch, reward=reward, action=action, structured=structured, terminated=terminated, milestones=milestones
-        )
+        changed = dataclasses.replace(batch, reward=reward, action=action, structured=structured, terminated=terminated)
         result = agent.update(changed)
         results.append((parameters(agent), result.priorities, result.scalars))
     for one, other in zip(results[0][0], results[1][0], strict=True):
@@ -299,8 +299,8 @@ def test_diagnostics_are_named_and_finite() -> None:
     names = "td_loss milestone_loss td_error_mean q_mean q_max target_gap loss grad_norm"
     assert set(scalars) == set(names.split())
     assert all(np.isfinite(value) for value in scalars.values())
-    assert scalars["target_gap"] == 0.0  # the networks start equal
-    assert agent.update(sequences(agent)).scalars["target_gap"] > 0.0
+    assert scalars["target_gap"] < 1e-5  # the networks start equal
+    assert agent.update(sequences(agent)).scalars["target_gap"] > 1e-3
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

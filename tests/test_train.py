@@ -19,10 +19,14 @@ from daddy_puffer.debug_rollout import Video, debug_rollout
 from daddy_puffer.errors import UserError
 from daddy_puffer.evaluate import Score, compare, report, score
 from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint
-from daddy_puffer.rollout import RandomAgent, ScriptedAgent, play_episodes, watch
-from daddy_puffer.train import TrainResult, train
+from daddy_puffer.learner.learner import Learner
+from daddy_puffer.learner.stop import StopSignals
+from daddy_puffer.learner.trainer import Trainer
+from daddy_puffer.rollout import FilmsBeside, RandomAgent, ScriptedAgent, play_episodes, watch
+from daddy_puffer.telemetry import Telemetry
+from daddy_puffer.train import TrainResult, make_replay, train
 from daddy_puffer.types import Action, StepBatch
-from daddy_puffer.vector import RedFactory, VectorEnv
+from daddy_puffer.vector import RedFactory, VectorEnv, make_vector
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,20 @@ def test_films_show_the_last_frames(result: TrainResult):
     assert mp4.suffix == ".mp4" and mp4.stat().st_size > 1000
     with Image.open(gif) as film:
         assert film.n_frames == 8
+
+
+def test_films_are_made_beside_the_run(config: Config, tmp_path: Path):
+    """The film is there at the end, though all but the newest checkpoint are deleted meanwhile."""
+    train_config = replace(
+        config.train, runs_dir=str(tmp_path), total_steps=200, save_interval=40, video_interval=120, keep_checkpoints=1
+    )
+    with make_vector(replace(config, train=train_config)) as env:
+        learner = Learner(config, env.spaces, env.num_actions)
+        made = Trainer(replace(config, train=train_config), env, learner, make_replay(config, env, learner), tmp_path)
+        with Telemetry([FilmsBeside(tmp_path / "videos", steps=4)]) as telemetry:
+            for record in made.run(StopSignals()):
+                telemetry.emit(record)
+    assert sorted(p.name for p in (tmp_path / "videos").iterdir()) == ["rollout_120.gif", "rollout_120.mp4"]
 
 
 def test_new_run_does_not_overwrite_an_old_one(config: Config, result: TrainResult):

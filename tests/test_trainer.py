@@ -116,7 +116,7 @@ def test_checkpoints_every_interval_and_at_the_end(tmp_path: Path):
     made, records = run(config(1000, save_interval=300, keep_checkpoints=2), tmp_path)
     events = of_kind(records, Event)
     assert [(e.name, e.step) for e in events[:-1]] == [("checkpoint", s) for s in (300, 600, 900, 1000)]
-    assert events[-1].details == {"reason": "all steps done"}
+    assert events[-1].details == {"reason": "all steps done", "interrupted": False}
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["latest", "step_1000", "step_900"]
     state = load_checkpoint(find_checkpoint(tmp_path))
     assert state["counters"]["steps"] == 1000
@@ -161,7 +161,7 @@ def test_time_limit(tmp_path: Path):
     start = time.monotonic()
     _, records = run(config(10**9, max_seconds=0.5), tmp_path)
     assert 0.5 <= time.monotonic() - start < 5
-    assert of_kind(records, Event)[-1].details == {"reason": "max_seconds 0.5"}
+    assert of_kind(records, Event)[-1].details["reason"] == "max_seconds 0.5"
 
 
 def test_failing_worker_ends_the_run_but_leaves_a_checkpoint(tmp_path: Path):
@@ -226,7 +226,7 @@ def test_signal_leaves_a_checkpoint_no_workers_and_its_exit_code(tmp_path: Path,
         process.send_signal(number)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 128 + number
-    assert number.name in output.splitlines()[-1]
+    assert f"'reason': '{number.name}', 'interrupted': True" in output.splitlines()[-1]
     state = load_checkpoint(find_checkpoint(tmp_path))
     assert state["counters"]["steps"] > 0
     assert json.loads(json.dumps(state["counters"])) == state["counters"]

@@ -100,7 +100,10 @@ def test_batches_are_private_copies():
 def test_each_environment_has_its_own_seed():
     with make(2) as env:
         numbers = env.reset(5).observation["structured"][:, 1]
-        again = env.reset(5).observation["structured"][:, 1]
+        env.step(np.zeros(4, int))
+        restarted = env.reset(5)
+        assert restarted.first.all()
+        again = restarted.observation["structured"][:, 1]
         shifted = env.reset(6).observation["structured"][:, 1]
     assert len(set(numbers.tolist())) == 4
     assert_array_equal(numbers, again)

@@ -97,6 +97,11 @@ def too_many_pictures() -> None:
         people.PEOPLE[0].append({"kind": "talk", "at": (x, 5), "picture": picture, "text": "Hello!"})
 
 
+def trainer_who_walks_into_the_only_way() -> None:
+    pupil = next(entry for entry in people.PEOPLE[65] if entry.get("trainer") == "TIDE_PUPIL_B")
+    pupil["sight"] = 5
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -109,6 +114,7 @@ def too_many_pictures() -> None:
         (word_longer_than_a_line, "longer than a line"),
         (event_without_a_name, "event 'SOMETHING_NEW'"),
         (jump_to_nowhere, "no label 'nowhere'"),
+        (trainer_who_walks_into_the_only_way, r"map 65: the trainer at \(3, 5\) closes the way"),
         (too_many_pictures, "map 0: its people's pictures need"),
     ],
 )

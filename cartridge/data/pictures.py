@@ -88,6 +88,7 @@ class Traits:
     """Small numbers that depend on the species only."""
 
     def __init__(self, species: int) -> None:
+        """The same species gives the same numbers."""
         self._state = species * 2654435761 % 2**32
 
     def pick(self, count: int) -> int:

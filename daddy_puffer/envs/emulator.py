@@ -6,7 +6,6 @@ as it was. All buttons are up after a state is loaded (PyBoy does not save them)
 
 from __future__ import annotations
 
-import contextlib
 import io
 import warnings
 from collections.abc import Sequence
@@ -15,9 +14,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-# PyBoy pulls in PySDL2 and, where pufferlib brought it along, the old gym: both announce themselves on stderr
-with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-    warnings.simplefilter("ignore")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # PySDL2 announces its binaries; there is no window here
     from pyboy import PyBoy
     from pyboy.utils import PyBoyException, WindowEvent
 
@@ -59,7 +57,7 @@ class Emulator:
 
     def __init__(self, rom: Rom) -> None:
         """Power on without a window or sound."""
-        # given as bytes, not as a path: PyBoy would read a .ram file beside the ROM, and nothing outside may decide a run
+        # as bytes, not as a path: PyBoy would read a .ram file beside the ROM, and nothing outside may decide a run
         rom_image = io.BytesIO(rom.path.read_bytes())
         self._pyboy = PyBoy(rom_image, window="null", sound_emulated=False, cgb=False, log_level="CRITICAL")
         self._pyboy.set_emulation_speed(0)

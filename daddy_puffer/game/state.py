@@ -218,7 +218,7 @@ class GameState:
 
     @property
     def money(self) -> int:
-        """Decimal digits put together; digits above 9 (money written by upstream's infinite_money) count as they are."""
+        """Decimal digits put together; half bytes above 9 (upstream writes such money) count as they are."""
         value = 0
         for byte in self.ram[_MONEY : _MONEY + 3]:
             value = value * 100 + (byte >> 4) * 10 + (byte & 0xF)

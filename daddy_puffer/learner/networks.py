@@ -23,7 +23,7 @@ class Shaped(Protocol):
     """An array space: only its shape is looked at."""
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, ...] | None:
         """Of one observation."""
 
 
@@ -44,11 +44,11 @@ def choose_device(name: str) -> torch.device:
 
 def observation_spec(space: Mapping[str, Shaped]) -> ObservationSpec:
     """Sizes out of the observation space; ids are known in the layout of `game/features.py` only."""
-    structured = space["structured"].shape[0]
+    stack, structured, packed = ((space[name].shape or (0,))[0] for name in ("frames", "structured", "milestones"))
     return ObservationSpec(
-        stack=space["frames"].shape[0],
+        stack=stack,
         structured=structured,
-        milestones=8 * space["milestones"].shape[0],
+        milestones=8 * packed,
         id_fields=ID_FIELDS if structured == FEATURE_COUNT else (),
     )
 

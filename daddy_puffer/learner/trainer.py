@@ -150,7 +150,7 @@ class Trainer:
         if self._window.steps:
             yield self._interval()
         yield self.save()
-        yield Event("stop", self.counters.steps, {"reason": reason})
+        yield Event("stop", self.counters.steps, {"reason": reason, "interrupted": stop.received is not None})
 
     def save(self) -> Event:
         """Write a checkpoint of everything but the replay."""

@@ -32,27 +32,27 @@ class _GruLoop(torch.autograd.Function):
     @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
     def forward(ctx: Any, gates: Tensor, keep: Tensor, state: Tensor, weight: Tensor) -> Tensor:
         steps, batch, width = len(gates), *state.shape
-        kept, inner, candidate, out = (state.new_empty(steps, batch, width) for _ in range(4))
-        switches = state.new_empty(steps, batch, 2 * width)
+        kept, candidate, out = (state.new_empty(steps, batch, width) for _ in range(3))
+        switches, recurrent = state.new_empty(steps, batch, 2 * width), torch.empty_like(gates)
+        to_switches, to_candidate = gates.split((2 * width, width), dim=-1)
         across = weight.t()
-        for t in range(steps):
-            torch.mul(state, keep[t], out=kept[t])
-            recurrent = torch.mm(kept[t], across)
-            both = torch.add(gates[t, :, : 2 * width], recurrent[:, : 2 * width]).sigmoid_()
-            switches[t] = both
-            inner[t] = recurrent[:, 2 * width :]
-            raw = torch.addcmul(gates[t, :, 2 * width :], both[:, :width], inner[t])
-            torch.tanh(raw, out=candidate[t])
-            state = torch.lerp(candidate[t], kept[t], both[:, width:], out=out[t])
-        ctx.save_for_backward(keep, weight, kept, inner, candidate, switches)
+        rows = (to_switches, to_candidate, keep, kept, recurrent, switches, candidate, out)
+        for for_both, for_candidate, stay, before, product, both, new, after in zip(*_by_row(rows), strict=True):
+            torch.mul(state, stay, out=before)
+            torch.mm(before, across, out=product)
+            torch.add(for_both, product[:, : 2 * width], out=both).sigmoid_()
+            torch.addcmul(for_candidate, both[:, :width], product[:, 2 * width :], out=new).tanh_()
+            state = torch.lerp(new, before, both[:, width:], out=after)
+        ctx.save_for_backward(keep, weight, kept, recurrent, candidate, switches)
         return out
 
     @staticmethod
     @once_differentiable
     @torch.amp.custom_bwd(device_type="cuda")
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:  # type: ignore[override]
-        keep, weight, kept, inner, candidate, switches = ctx.saved_tensors
-        steps, batch, width = kept.shape
+        keep, weight, kept, recurrent, candidate, switches = ctx.saved_tensors
+        width = kept.shape[-1]
+        inner = recurrent[..., 2 * width :]
         reset, update = switches.unflatten(-1, (2, width)).unbind(2)
         to_candidate = (1 - update) * (1 - candidate.square())
         to_reset = to_candidate * inner * reset * (1 - reset)
@@ -62,10 +62,11 @@ class _GruLoop(torch.autograd.Function):
         held = keep * update
         arriving = torch.empty_like(kept)
         carried = torch.zeros_like(kept[0])
-        for t in range(steps - 1, -1, -1):
-            torch.add(grad[t], carried, out=arriving[t])
-            torch.mul(arriving[t].unsqueeze(1), factors[t], out=through[t])
-            carried = torch.mm(through[t].flatten(1), weight).mul_(keep[t]).addcmul_(arriving[t], held[t])
+        rows = (grad, keep, arriving, factors, through, held)
+        for own, stay, total, factor, products, holds in reversed(list(zip(*_by_row(rows), strict=True))):
+            torch.add(own, carried, out=total)
+            torch.mul(total.unsqueeze(1), factor, out=products)
+            carried = torch.mm(products.flatten(1), weight).mul_(stay).addcmul_(total, holds)
         flat = through.flatten(2)
         weight_grad = flat.flatten(0, 1).t() @ kept.flatten(0, 1)
         gate_grad = torch.cat([flat[..., : 2 * width], arriving * to_candidate], dim=-1)
@@ -82,18 +83,17 @@ class _LstmLoop(torch.autograd.Function):
         kept_h, kept_c, squashed, out_h, out_c = (h.new_empty(steps, batch, width) for _ in range(5))
         switches = torch.empty_like(gates)
         across = weight.t()
-        for t in range(steps):
-            torch.mul(h, keep[t], out=kept_h[t])
-            torch.mul(c, keep[t], out=kept_c[t])
-            total = torch.addmm(gates[t], kept_h[t], across, out=switches[t])
-            candidate = total[:, 2 * width : 3 * width].tanh()
+        rows = (gates, keep, kept_h, kept_c, switches, squashed, out_h, out_c)
+        for own, stay, before_h, before_c, total, squash, after_h, after_c in zip(*_by_row(rows), strict=True):
+            torch.mul(h, stay, out=before_h)
+            torch.mul(c, stay, out=before_c)
+            torch.addmm(own, before_h, across, out=total)
+            new = total[:, 2 * width : 3 * width].tanh()
             total.sigmoid_()
-            total[:, 2 * width : 3 * width] = candidate
+            total[:, 2 * width : 3 * width] = new
             enter, forget, candidate, leave = total.chunk(4, dim=1)
-            torch.addcmul(forget * kept_c[t], enter, candidate, out=out_c[t])
-            c = out_c[t]
-            torch.tanh(c, out=squashed[t])
-            h = torch.mul(leave, squashed[t], out=out_h[t])
+            c = torch.mul(forget, before_c, out=after_c).addcmul_(enter, candidate)
+            h = torch.mul(leave, torch.tanh(c, out=squash), out=after_h)
         ctx.save_for_backward(keep, weight, kept_h, kept_c, squashed, switches)
         return out_h, out_c
 
@@ -113,13 +113,16 @@ class _LstmLoop(torch.autograd.Function):
         held = keep * forget
         through = torch.empty(steps, batch, 4, width, dtype=keep.dtype, device=keep.device)
         h, c = torch.zeros_like(kept_h[0]), torch.zeros_like(kept_c[0])
-        for t in range(steps - 1, -1, -1):
-            h = h.add_(grad_h[t])
-            c = c.add_(grad_c[t]).addcmul_(h, to_cell[t])
-            torch.mul(c.unsqueeze(1), factors[t], out=through[t, :, :3])
-            torch.mul(h, to_leave[t], out=through[t, :, 3])
-            h = torch.mm(through[t].flatten(1), weight).mul_(keep[t])
-            c = c * held[t]
+        rows = (grad_h, grad_c, keep, factors, to_leave, to_cell, held, through)
+        for own_h, own_c, stay, factor, leaves, cells, holds, products in reversed(
+            list(zip(*_by_row(rows), strict=True))
+        ):
+            h += own_h
+            c = (c + own_c).addcmul_(h, cells)
+            torch.mul(c.unsqueeze(1), factor, out=products[:, :3])
+            torch.mul(h, leaves, out=products[:, 3])
+            h = torch.mm(products.flatten(1), weight).mul_(stay)
+            c *= holds
         flat = through.flatten(2)
         return flat, None, h, c, flat.flatten(0, 1).t() @ kept_h.flatten(0, 1)
 
@@ -157,6 +160,11 @@ def _scan(decay: Tensor, keep: Tensor, drive: Tensor) -> Tensor:
         open_span = torch.cat([open_span[:span], open_span[span:] * open_span[:-span]])
         power, span = power * power, 2 * span
     return x
+
+
+def _by_row(parts: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """Rows of each, as views: cheaper to make at once than one by one."""
+    return [part.unbind(0) for part in parts]
 
 
 class Gru(nn.Module):
