@@ -32,9 +32,7 @@ class EnvConfig:
     init_state: str = ""  # save state file; empty = the practice cartridge's start, or power-on for another ROM
     action_freq: int = 24  # frames an action lasts
     max_steps: int = 2048  # actions until an episode is truncated
-    reduce_res: bool = True  # every second pixel: 72x80
-    two_bit: bool = True  # four pixels to a byte
-    frame_stack: int = 4  # frames the policy sees
+    frame_stack: int = 1  # frames the policy sees at once; it has memories, and 24 frames pass between two
     random_wait: int = 30  # frames waited before an episode at most, drawn anew: turns the game's dice
 
     def __post_init__(self) -> None:
@@ -66,12 +64,12 @@ class ReplayConfig:
     """Sequence replay (Kapturowski et al. 2019, section 2.3)."""
 
     capacity: int = 200_000  # transitions
-    burn_in: int = 8  # rows unrolled without loss before the trained ones
-    sequence_length: int = 24  # trained rows
-    sequence_period: int = 16  # rows between stored recurrent states, where sequences may start
-    batch_size: int = 16  # sequences in an update
-    learning_starts: int = 4_000  # transitions stored before the first update
-    prioritized: bool = False
+    burn_in: int = 4  # rows unrolled without loss before the trained ones
+    sequence_length: int = 20  # trained rows
+    sequence_period: int = 10  # rows between stored recurrent states, where sequences may start
+    batch_size: int = 8  # sequences in an update
+    learning_starts: int = 3_000  # transitions stored before the first update
+    prioritized: bool = True
     priority_exponent: float = 0.9  # R2D2 table 2
     importance_sampling_exponent: float = 0.6  # R2D2 table 2
     max_priority_weight: float = 0.9  # share of max against mean absolute TD error
@@ -97,18 +95,18 @@ class ReplayConfig:
 class LearnerConfig:
     """Deep Q-learning on sequences."""
 
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     recurrent_learning_rate_scale: float = 0.5  # RESeL: recurrent cells learn slower than heads
-    gamma: float = 0.997  # discount a step
+    gamma: float = 0.99  # discount a step
     n_step: int = 1  # rows until the bootstrap; 1 = TD(0)
     double_q: bool = True  # van Hasselt 2016
     value_rescaling: bool = False  # signed hyperbolic h, Pohlen 2018
     trace_decay: float = 0.0  # Watkins's Q(lambda); above 0 it takes n_step's place
     munchausen_scale: float = 0.0  # M-DQN, Vieillard 2020 has 0.9; above 0 it takes double_q's place
     milestone_loss_weight: float = 0.05  # share of foreseeing milestones in the loss
-    target_period_updates: int = 400  # updates between target network copies
+    target_period_updates: int = 50  # updates between target network copies
     max_grad_norm: float = 10.0
-    replay_ratio: float = 2.0  # trained rows for each environment step
+    replay_ratio: float = 6.0  # trained rows for each environment step
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -124,13 +122,17 @@ class ExplorationConfig:
     """Epsilon-greedy, annealed by environment steps."""
 
     epsilon_start: float = 1.0
-    epsilon_end: float = 0.05
-    epsilon_decay_steps: int = 60_000  # environment steps of all envs together
+    epsilon_end: float = 0.03
+    epsilon_decay_steps: int = 40_000  # environment steps of all envs together
+    repeat_exponent: float = 2.0  # of the zeta distribution of how long a random action lasts, Dabney 2021
+    repeat_longest: int = 32  # steps at most; 1 = plain epsilon-greedy
 
     def __post_init__(self) -> None:
         """Check ranges."""
         ok = 0.0 <= self.epsilon_end <= self.epsilon_start <= 1.0
         _require(ok, "exploration needs 0 <= epsilon_end <= epsilon_start <= 1")
+        _require(self.repeat_exponent > 1.0, f"exploration.repeat_exponent must be above 1, got {self.repeat_exponent}")
+        _require(self.repeat_longest >= 1, f"exploration.repeat_longest must be at least 1, got {self.repeat_longest}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

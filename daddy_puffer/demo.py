@@ -24,7 +24,8 @@ def demo(
     config: Annotated[Path, typer.Option(help="YAML file of settings; without it the defaults")] = Path("config.yaml"),
     minutes: Annotated[float, typer.Option(min=0.05, max=60, help="time to train")] = 5.5,
     episodes: Annotated[int, typer.Option(min=1, help="episodes of each player afterwards")] = 20,
-    film_steps: Annotated[int, typer.Option(min=1, help="steps to film")] = 600,
+    episode_steps: Annotated[int, typer.Option(min=50, help="steps until an episode is cut")] = 512,
+    film_steps: Annotated[int, typer.Option(min=1, help="steps to film")] = 512,
     run_name: Annotated[str, typer.Option(help="folder under runs/; default: demo and the time")] = "",
 ) -> None:
     """Train a few minutes on the practice cartridge, evaluate against random buttons, film the result."""
@@ -33,6 +34,7 @@ def demo(
         config if config.exists() else None,
         {
             "policy.model_size": "slim",
+            "env.max_steps": episode_steps,
             "train.total_steps": ANY_NUMBER_OF_STEPS,
             "train.max_seconds": 60 * minutes,
             "train.run_name": run_name or datetime.now().strftime("demo_%Y-%m-%d_%H-%M-%S"),

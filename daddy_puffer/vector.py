@@ -60,7 +60,7 @@ class _Seeded(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self.env.reset(seed=seed, **kwargs)
 
 
-class PackedEnv(GymnasiumPufferEnv):  # type: ignore[misc]
+class PackedEnv(GymnasiumPufferEnv):
     """One environment packed by PufferLib; ends on truncation too, passes on infos only at an episode's end.
 
     An info is pickled through a pipe each time, so that what is needed every step travels in the observation.

@@ -116,6 +116,7 @@ class FakeLearner:
         self.action, self.diverge_at, self.update_seconds = action, diverge_at, update_seconds
         self.updates = 0
         self.finite = True
+        self.published = 0
         self.epsilons: list[float] = []
         self.batches: list[SequenceBatch] = []
 
@@ -134,6 +135,12 @@ class FakeLearner:
         if self.updates == self.diverge_at:
             raise NotFiniteError("loss is nan")
         return {"loss": 1.0 / self.updates}, np.ones(batch.indices.shape)
+
+    def separate_actor(self) -> None:
+        pass
+
+    def publish(self) -> None:
+        self.published = self.updates
 
     def is_finite(self) -> bool:
         return self.finite

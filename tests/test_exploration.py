@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
-from daddy_puffer.policies.exploration import epsilon_greedy_logits, epsilon_greedy_probabilities, sample
+from daddy_puffer.policies.exploration import (
+    RepeatedExploration,
+    epsilon_greedy_logits,
+    epsilon_greedy_probabilities,
+    sample,
+)
 
 Q_VALUES = torch.tensor([[0.0, 3.0, 1.0, 2.0], [5.0, 1.0, 1.0, 1.0], [-1.0, -2.0, -3.0, -0.5]])
 
@@ -49,3 +57,42 @@ def test_draws_follow_the_caller_s_generator() -> None:
     one, other = (sample(probabilities, torch.Generator().manual_seed(3)) for _ in range(2))
     assert one.dtype == torch.int64 and one.shape == (64,)
     assert torch.equal(one, other)
+
+
+def test_runs_of_random_actions_have_zeta_lengths_and_frequency() -> None:
+    """With epsilon 1 everything is runs of n ~ zeta(2), cut at 4: mean (1 + 2/4 + 3/9 + 4 * rest) in units of zeta."""
+    explorer = RepeatedExploration(num_envs=2000, num_actions=1_000_003, exponent=2.0, longest=4, seed=0)
+    first = np.zeros(2000, bool)
+    steps = np.stack([explorer.choose(np.full(2000, -1), 1.0, first) for _ in range(60)])
+    assert (steps >= 0).all()  # epsilon 1: never the greedy action
+    changes = 1 + (steps[1:] != steps[:-1]).sum(0)  # runs seen by each environment
+    zeta = math.pi**2 / 6
+    head = [1 / zeta, 1 / 4 / zeta, 1 / 9 / zeta]
+    mean_length = head[0] + 2 * head[1] + 3 * head[2] + 4 * (1 - sum(head))
+    assert steps.shape[0] / changes.mean() == pytest.approx(mean_length, rel=0.03)
+
+
+def test_share_of_runs_begun_is_epsilon_and_length_one_is_plain_epsilon_greedy() -> None:
+    explorer = RepeatedExploration(num_envs=5000, num_actions=7, exponent=2.0, longest=1, seed=1)
+    first = np.zeros(5000, bool)
+    steps = np.stack([explorer.choose(np.full(5000, 99), 0.25, first) for _ in range(20)])
+    assert (steps != 99).mean() == pytest.approx(0.25, abs=0.01)
+    assert np.bincount(steps[steps != 99], minlength=7) / (steps != 99).sum() == pytest.approx(1 / 7, abs=0.01)
+
+
+def test_an_episodes_first_step_ends_a_run() -> None:
+    explorer = RepeatedExploration(num_envs=200, num_actions=7, exponent=1.01, longest=32, seed=2)
+    explorer.choose(np.full(200, 99), 1.0, np.zeros(200, bool))
+    running = explorer.choose(np.full(200, 99), 0.0, np.zeros(200, bool)) != 99
+    assert running.any()
+    assert (explorer.choose(np.full(200, 99), 0.0, np.ones(200, bool)) == 99).all()
+
+
+def test_exploration_state_round_trip() -> None:
+    one, other = (RepeatedExploration(8, 7, 2.0, 32, seed) for seed in (3, 4))
+    first, greedy = np.zeros(8, bool), np.zeros(8, np.int64)
+    for _ in range(10):
+        one.choose(greedy, 0.5, first)
+    other.load_state_dict(one.state_dict())
+    for _ in range(10):
+        np.testing.assert_array_equal(one.choose(greedy, 0.5, first), other.choose(greedy, 0.5, first))

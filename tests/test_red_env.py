@@ -107,7 +107,7 @@ def test_reward_is_the_sum_of_its_terms_over_an_episode() -> None:
         total += float(reward)
     assert total > 0.0
     assert sum(info["returns"].values()) == pytest.approx(total)
-    assert info["returns"]["cell"] == pytest.approx(0.02 * (info["cells_visited"] - 1))
+    assert info["returns"]["cell"] == pytest.approx(0.2 * (info["cells_visited"] - 1))
     env.close()
 
 

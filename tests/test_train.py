@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,12 @@ def test_run_folder_is_complete(config: Config, result: TrainResult):
     assert [int(r["step"]) for r in rows(folder / "metrics.csv")][0] == 200
     assert float(rows(folder / "metrics.csv")[-1]["learner/loss"]) > 0
     assert list((folder / "tb").iterdir())
+
+
+def test_every_metric_is_documented(result: TrainResult):
+    text = (Path(__file__).parents[1] / "docs/METRICS.md").read_text()
+    documented = set(re.findall(r"^\| `([a-z_]+/[a-z_]+)`", text, re.MULTILINE))
+    assert set(rows(result.folder / "metrics.csv")[0]) == {"step"} | documented
 
 
 def test_films_show_the_last_frames(result: TrainResult):

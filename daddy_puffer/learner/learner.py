@@ -107,11 +107,11 @@ class Learner:
     @torch.inference_mode()
     def act(self, observation: dict[str, Array], first: Array, state: Array, epsilon: Array) -> ActResult:
         """One step: observations `[B, ...]`, `first` bool `[B]`, `state` f32 `[B, S]`, `epsilon` f32 `[B]`."""
-        online = self.networks.online
-        q_values, after, _ = online(
+        actor = self.networks.actor
+        q_values, after, _ = actor(
             self._tensor(observation["frames"]),
             self._tensor(observation["structured"]),
-            HierQState.from_flat(self._tensor(state), online.layout),
+            HierQState.from_flat(self._tensor(state), actor.layout),
             self._tensor(first),
             self._tensor(observation["visited"]),
         )
@@ -128,7 +128,7 @@ class Learner:
         settings = self.config.learner
         loss, td_error, scalars = self._loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.networks.online.parameters(), settings.max_grad_norm)
         scalars |= {"loss": loss.detach(), "grad_norm": norm}
         numbers = torch.stack(list(scalars.values())).tolist()  # one transfer from the device
@@ -143,6 +143,14 @@ class Learner:
         mask = batch.mask[self.config.replay.burn_in : -1]
         share = self.config.replay.max_priority_weight
         return UpdateResult(named, sequence_priority(td_error.cpu().numpy(), mask, share))
+
+    def separate_actor(self) -> None:
+        """From now on `act` uses a copy of the weights, which only `publish` renews: `update` may run beside it."""
+        self.networks.separate_actor()
+
+    def publish(self) -> None:
+        """Let `act` use the newest weights."""
+        self.networks.copy_to_actor()
 
     def is_finite(self) -> bool:
         """Whether every parameter is a finite number."""
@@ -165,6 +173,7 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])
         self.generator.set_state(state["generator"].cpu())
+        self.publish()
 
     def _loss(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Loss, TD errors `[T, B]` of the trained rows, diagnostics."""

@@ -16,7 +16,7 @@ from daddy_puffer.errors import UserError
 from daddy_puffer.game.features import FEATURE_COUNT, ID_FIELDS
 from daddy_puffer.policies.hierq import HierQ, ObservationSpec
 
-ADAM_EPSILON = 1e-5  # Hessel 2018 has 1.5e-4 for Adam on Atari, pufferlib 1e-5
+ADAM_EPSILON = 1e-8  # larger ones (1.5e-4 in Hessel 2018) drown the gradients of rewards as small as 0.02
 
 
 class Shaped(Protocol):
@@ -59,18 +59,35 @@ def make_network(config: Config, space: Mapping[str, Shaped], num_actions: int) 
 
 
 class NetworkPair:
-    """An online network and a target network that is copied from it now and then, and never trained itself."""
+    """An online network and a target network that is copied from it now and then, and never trained itself.
+
+    `actor` is what chooses actions: the online network, until `separate_actor` makes it a copy.
+    """
 
     def __init__(self, online: HierQ, device: torch.device):
         """Move `online` to `device`; the target starts equal."""
         self.online = online.to(device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.actor = self.online
 
-    @torch.no_grad()
     def copy_to_target(self) -> None:
         """Make the target equal to the online network."""
-        for to, source in zip(self.target.parameters(), self.online.parameters(), strict=True):
-            to.copy_(source)
+        _copy(self.online, self.target)
+
+    def separate_actor(self) -> None:
+        """Let the actor keep its weights while the online network is trained."""
+        self.actor = copy.deepcopy(self.online).requires_grad_(False)
+
+    def copy_to_actor(self) -> None:
+        """Make the actor equal to the online network."""
+        if self.actor is not self.online:
+            _copy(self.online, self.actor)
+
+
+@torch.no_grad()
+def _copy(source: HierQ, to: HierQ) -> None:
+    for mine, other in zip(to.parameters(), source.parameters(), strict=True):
+        mine.copy_(other)
 
 
 def make_optimizer(network: HierQ, config: LearnerConfig) -> torch.optim.Adam:

@@ -3,16 +3,16 @@
 In: vectorized environment, learner, replay, settings. Out: `EpisodeRecord`s, an `Interval` every `log_interval`
 environment steps, `Event`s; checkpoints in the run folder. Knows no emulator, no sink and no command line.
 
-While the environments step, the learner updates: after `send` it trains as many rows as the replay ratio owes
-and then waits in `recv`, so that emulators wait for at most the update in progress. Steps are counted without
-the reset rows, which are no transitions.
+Updates run in the background (`background.py`) while the environments step and the next actions are chosen. One is
+begun whenever the replay ratio owes it, after the one before it has been finished: so the ratio is kept, and what
+happens does not depend on speed. Steps are counted without the reset rows, which are no transitions.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,10 +21,12 @@ import numpy as np
 
 from daddy_puffer.config import Config
 from daddy_puffer.errors import UserError
+from daddy_puffer.learner.background import BackgroundLearner
 from daddy_puffer.learner.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from daddy_puffer.learner.learner import Learner, NotFiniteError
 from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.numerics.schedules import linear
+from daddy_puffer.policies.exploration import RepeatedExploration
 from daddy_puffer.replay import SequenceReplay
 from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, PhaseTimers, Record
 from daddy_puffer.types import Array, StepBatch
@@ -36,6 +38,7 @@ class BatchedEnv(Protocol):
     """What the trainer needs of `vector.VectorEnv`."""
 
     num_envs: int
+    num_actions: int
 
     def reset(self, seed: int) -> StepBatch:
         """Start every environment."""
@@ -96,13 +99,20 @@ class Trainer:
     def __init__(self, config: Config, env: BatchedEnv, learner: Learner, replay: SequenceReplay, folder: Path):
         """Wire the parts; checkpoints go to `folder/checkpoints`."""
         self.config, self.env, self.learner, self.replay = config, env, learner, replay
+        self._updates = BackgroundLearner(learner)
         self.checkpoints = folder / "checkpoints"
         self.counters = Counters()
+        e = config.exploration
+        self._exploration = RepeatedExploration(
+            env.num_envs, env.num_actions, e.repeat_exponent, e.repeat_longest, config.train.seed
+        )
         self.last_checkpoint: Path | None = None
         self._owed_rows = 0.0
+        self._trained: Array = np.zeros(0, np.int64)  # sequences of the update in progress
         self._recent: deque[EpisodeRecord] = deque(maxlen=RECENT_EPISODES)
         self._timers = PhaseTimers("env", "act", "learn", "replay")
         self._window = _Window()
+        self._busy_before = 0.0
 
     @property
     def checkpoint(self) -> Path:
@@ -122,38 +132,43 @@ class Trainer:
         Raises:
             TrainingDivergedError: no checkpoint is written then, so that the newest one is a good one.
         """
+        with self._updates:
+            try:
+                reason = yield from self._run(stop)
+            except TrainingDivergedError:
+                raise
+            except Exception:
+                self.save()  # a dead worker or a full disk should not cost what was learnt
+                raise
+            self._finish_update()
+            if self._window.steps:
+                yield self._interval()
+            yield self.save()
+        yield Event("stop", self.counters.steps, {"reason": reason, "interrupted": stop.received is not None})
+
+    def _run(self, stop: StopSignals) -> Generator[Record, None, str]:
+        """Steps with what is due between them; returns why they ended."""
         train = self.config.train
         started, begun = time.monotonic(), self.counters.steps
         log, save, film = (_Every(n, begun) for n in (train.log_interval, train.save_interval, train.video_interval))
-        reason = "all steps done"
-        try:
-            for records in self._steps():
-                yield from records
-                if log.due(self.counters.steps):
-                    yield self._interval()
-                if save.due(self.counters.steps):
-                    yield self.save()
-                if film.due(self.counters.steps):
-                    yield self.save()
-                    yield Event("film", self.counters.steps, {"checkpoint": str(self.last_checkpoint)})
-                if stop.received is not None:
-                    reason = stop.received.name
-                    break
-                if 0 < train.max_seconds <= time.monotonic() - started:
-                    reason = f"max_seconds {train.max_seconds:g}"
-                    break
-        except TrainingDivergedError:
-            raise
-        except Exception:
-            self.save()  # a dead worker or a full disk should not cost what was learnt
-            raise
-        if self._window.steps:
-            yield self._interval()
-        yield self.save()
-        yield Event("stop", self.counters.steps, {"reason": reason, "interrupted": stop.received is not None})
+        for records in self._steps():
+            yield from records
+            if log.due(self.counters.steps):
+                yield self._interval()
+            if save.due(self.counters.steps):
+                yield self.save()
+            if film.due(self.counters.steps):
+                yield self.save()
+                yield Event("film", self.counters.steps, {"checkpoint": str(self.last_checkpoint)})
+            if stop.received is not None:
+                return stop.received.name
+            if 0 < train.max_seconds <= time.monotonic() - started:
+                return f"max_seconds {train.max_seconds:g}"
+        return "all steps done"
 
     def save(self) -> Event:
-        """Write a checkpoint of everything but the replay."""
+        """Write a checkpoint of everything but the replay; the update in progress is finished first."""
+        self._finish_update()
         if not self.learner.is_finite():
             raise self._diverged("a parameter")
         c = self.counters
@@ -162,6 +177,7 @@ class Trainer:
             "counters": {name: int(getattr(c, name)) for name in Counters.__slots__},
             "owed_rows": float(self._owed_rows),
             "rng": rng_state(),
+            "exploration": self._exploration.state_dict(),
         }
         train = self.config.train
         path = save_checkpoint(self.checkpoints, c.steps, state, self.config, train.keep_checkpoints)
@@ -178,6 +194,7 @@ class Trainer:
         self.counters = Counters(**state["counters"])
         self._owed_rows = state["owed_rows"]
         set_rng_state(state["rng"])
+        self._exploration.load_state_dict(state["exploration"])
         self.last_checkpoint = path
         refill = self.config.replay.learning_starts
         note = f"learning goes on after {refill} new transitions"
@@ -191,14 +208,15 @@ class Trainer:
             batch = env.reset(self.config.train.seed + self.counters.steps)  # other episodes after a resume
         tracker.add(batch, self.counters.steps)
         state = self.learner.initial_state(env.num_envs)
+        greedy = np.zeros(env.num_envs, dtype=np.float32)
         while self.counters.steps < self.config.train.total_steps:
-            epsilon = np.full(env.num_envs, self.epsilon, dtype=np.float32)
             with timers("act"):
-                choice = self.learner.act(batch.observation, batch.first, state, epsilon)
+                choice = self.learner.act(batch.observation, batch.first, state, greedy)
+                actions = self._exploration.choose(choice.actions, self.epsilon, batch.first)
             with timers("env"):
-                env.send(choice.actions)
+                env.send(actions)
             with timers("replay"):
-                self.replay.add(batch, choice.actions, state)
+                self.replay.add(batch, actions, state)
             self._learn()
             with timers("env"):
                 batch = env.recv()
@@ -219,32 +237,42 @@ class Trainer:
             self._owed_rows += taken * self.config.learner.replay_ratio
 
     def _learn(self) -> None:
-        """Train as many rows as the replay ratio owes, whole updates only."""
+        """Begin the updates that the replay ratio owes, whole ones only."""
         settings = self.config.replay
         rows_an_update = settings.batch_size * settings.sequence_length
         while self.replay.ready and self._owed_rows >= rows_an_update:
+            self._finish_update()
             with self._timers("replay"):
                 batch = self.replay.sample(settings.batch_size)
-            try:
-                with self._timers("learn"):
-                    scalars, priorities = self.learner.update(batch)
-            except NotFiniteError as error:
-                raise self._diverged("the loss") from error
-            with self._timers("replay"):
-                self.replay.update_priorities(batch.indices, priorities)
             rows = int(np.count_nonzero(batch.mask[settings.burn_in :]))
             self._owed_rows -= rows
-            self.counters.updates += 1
             self.counters.trained_rows += rows
-            self._window.add_update(scalars)
+            self._trained = batch.indices
+            self._updates.begin(batch)
+
+    def _finish_update(self) -> None:
+        """Wait for the update in progress, if there is one, and take over what came of it."""
+        try:
+            with self._timers("learn"):
+                result = self._updates.finish()
+        except NotFiniteError as error:
+            raise self._diverged("the loss") from error
+        if result is None:
+            return
+        with self._timers("replay"):
+            self.replay.update_priorities(self._trained, result.priorities)
+        self.counters.updates += 1
+        self._window.add_update(result.scalars)
 
     def _interval(self) -> Interval:
         window, self._window = self._window, _Window()
         spent, wall = self._timers.take()
+        busy, self._busy_before = self._updates.busy_seconds - self._busy_before, self._updates.busy_seconds
         c = self.counters
         values: dict[str, Any] = {
             "speed/steps_per_second": window.steps / wall,
             "speed/updates_per_second": window.updates / wall,
+            "speed/learner_busy": busy / wall,
             "rollout/reward_per_step": window.reward / max(1, window.steps),
             "exploration/epsilon": self.epsilon,
             "replay/transitions": len(self.replay),

@@ -1,12 +1,18 @@
-"""Epsilon-greedy as a distribution, so that whoever samples from logits explores with true log-probabilities.
+"""Epsilon-greedy as a distribution, so that whoever samples from logits explores with true log-probabilities; and its
+temporally extended form, in which an exploratory action lasts.
 
 In: action values `[..., A]`, epsilon `[...]` (one an environment). Out: probabilities, logits, actions. No settings.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from daddy_puffer.types import Array
 
 SMALLEST = 1e-38  # stands for probability 0: its logarithm is finite in float32
 
@@ -28,3 +34,40 @@ def epsilon_greedy_logits(q_values: Tensor, epsilon: Tensor) -> Tensor:
 def sample(probabilities: Tensor, generator: torch.Generator) -> Tensor:
     """One action i64 for each row of `[B, A]`, drawn with the caller's generator."""
     return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+
+
+class RepeatedExploration:
+    """Temporally extended epsilon-greedy (Dabney et al. 2021): a random action is kept for n steps, n ~ zeta.
+
+    Single random buttons diffuse through a map; runs of one button cross it. `epsilon` is the chance that a step
+    which is not already part of a run begins one.
+    """
+
+    def __init__(self, num_envs: int, num_actions: int, exponent: float, longest: int, seed: int) -> None:
+        """`exponent` > 1 of the zeta distribution, 2 in the paper; no run is longer than `longest` steps."""
+        self._num_actions, self._exponent, self._longest = num_actions, exponent, longest
+        self._held: Array = np.zeros(num_envs, np.int64)
+        self._left: Array = np.zeros(num_envs, np.int64)
+        self._rng = np.random.default_rng(seed)
+
+    def choose(self, greedy: Array, epsilon: float, first: Array) -> Array:
+        """Actions i64 `[B]`; `greedy` i64 `[B]` where no run is on; an episode's first step (bool `[B]`) ends a run."""
+        count = len(greedy)
+        self._left[first] = 0
+        begins = (self._left == 0) & (self._rng.random(count) < epsilon)
+        drawn = self._rng.integers(self._num_actions, size=count)
+        lengths = np.minimum(self._rng.zipf(self._exponent, count), self._longest)
+        self._held = np.where(begins, drawn, self._held)
+        self._left = np.where(begins, lengths, self._left)
+        actions: Array = np.where(self._left > 0, self._held, greedy)
+        self._left = np.maximum(self._left - 1, 0)
+        return actions
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next choice depends on."""
+        return {"held": self._held.tolist(), "left": self._left.tolist(), "rng": self._rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` returned."""
+        self._held, self._left = np.array(state["held"], np.int64), np.array(state["left"], np.int64)
+        self._rng.bit_generator.state = state["rng"]

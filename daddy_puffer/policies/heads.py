@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+SMALL_SCALE = 0.01  # of the first action values: chance must not outweigh small rewards when choosing the best
+
+
 class QHead(nn.Module):
     """One hidden layer, then action values: a level plus advantages of mean zero, or each action on its own."""
 
@@ -24,6 +27,9 @@ class QHead(nn.Module):
             self.advantages = nn.Linear(hidden, num_actions)
         else:
             self.values = nn.Linear(2 * hidden, num_actions)
+        for layer in (self.level, self.advantages) if dueling else (self.values,):
+            nn.init.normal_(layer.weight, std=SMALL_SCALE * layer.in_features**-0.5)
+            nn.init.zeros_(layer.bias)
         # values near zero at first: with the usual init their noise outweighs small rewards for thousands of updates
         for layer in (self.level, self.advantages) if dueling else (self.values,):
             nn.init.normal_(layer.weight, std=1e-3)

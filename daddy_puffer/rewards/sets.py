@@ -9,16 +9,16 @@ from daddy_puffer.game.state import GameState
 from daddy_puffer.rewards.terms import TERMS
 
 DEFAULT_WEIGHTS: dict[str, float] = {
-    "event": 1.0,
-    "badge": 5.0,
-    "cell": 0.02,
-    "new_map": 0.5,
-    "level": 0.2,
+    "event": 3.0,
+    "badge": 10.0,
+    "cell": 0.2,
+    "new_map": 2.0,
+    "level": 0.5,
     "heal": 0.5,
-    "key_item": 1.0,
-    "party": 0.5,
-    "seen": 0.1,
-    "owned": 0.2,
+    "key_item": 3.0,
+    "party": 1.0,
+    "seen": 0.3,
+    "owned": 0.5,
 }
 
 

@@ -25,10 +25,9 @@ LINE = (
     ("learner/loss", "loss", "{:.4g}"),
     ("learner/q_mean", "q", "{:.3f}"),
     ("replay/ratio", "replay ratio", "{:.2f}"),
+    ("speed/learner_busy", "learner", "{:.0%}"),
     ("phase/env", "env", "{:.0%}"),
     ("phase/act", "act", "{:.0%}"),
-    ("phase/learn", "learn", "{:.0%}"),
-    ("phase/replay", "replay", "{:.0%}"),
 )
 
 
