@@ -1,6 +1,6 @@
-"""Epsilon-greedy as a distribution, so that whoever samples from logits explores with true log-probabilities; and its
-temporally extended form, in which an exploratory action lasts.
+"""Epsilon-greedy as a distribution, and its temporally extended form, in which an exploratory action lasts.
 
+As a distribution, whoever samples from logits explores with true log-probabilities.
 In: action values `[..., A]`, epsilon `[...]` (one an environment). Out: probabilities, logits, actions. No settings.
 """
 

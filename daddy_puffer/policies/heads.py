@@ -9,7 +9,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-
 SMALL_SCALE = 0.01  # of the first action values: chance must not outweigh small rewards when choosing the best
 
 
@@ -29,10 +28,6 @@ class QHead(nn.Module):
             self.values = nn.Linear(2 * hidden, num_actions)
         for layer in (self.level, self.advantages) if dueling else (self.values,):
             nn.init.normal_(layer.weight, std=SMALL_SCALE * layer.in_features**-0.5)
-            nn.init.zeros_(layer.bias)
-        # values near zero at first: with the usual init their noise outweighs small rewards for thousands of updates
-        for layer in (self.level, self.advantages) if dueling else (self.values,):
-            nn.init.normal_(layer.weight, std=1e-3)
             nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
