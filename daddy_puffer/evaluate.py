@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -96,7 +97,7 @@ def compare(
 
 def table(scores: Mapping[str, Score]) -> Table:
     """The scores for a person."""
-    view = Table(title="Whole episodes from the start of the game, return with its 95 % bootstrap interval")
+    view = Table(title="Whole episodes from the start, return with its 95 % bootstrap interval", box=SIMPLE_HEAD)
     for heading in ("player", "episodes", "length", "return", "badges", "best", "steps/s"):
         view.add_column(heading, justify="left" if heading == "player" else "right", no_wrap=True)
     for name, s in scores.items():

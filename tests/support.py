@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import numpy as np
 
-from daddy_puffer.learner.learner import NotFiniteError
+from daddy_puffer.learner.learner import ActResult, NotFiniteError, UpdateResult
 from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, VISITED_SHAPE, Action, EpisodeFlag, SequenceBatch
 
 STRUCTURED = 12  # fields of the fake structured observation
@@ -96,14 +96,6 @@ class FakeRed(gymnasium.Env):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class ActResult(NamedTuple):
-    """As the learner's."""
-
-    actions: np.ndarray
-    state: np.ndarray
-    q_values: np.ndarray
-
-
 class FakeLearner:
     """Learns nothing, fast: always chooses `action`; it diverges at update `diverge_at`.
 
@@ -117,24 +109,22 @@ class FakeLearner:
         self.updates = 0
         self.finite = True
         self.published = 0
-        self.epsilons: list[float] = []
         self.batches: list[SequenceBatch] = []
 
     def initial_state(self, batch: int) -> np.ndarray:
         return np.zeros((batch, self.state_size), np.float32)
 
     def act(self, observation: dict, first: np.ndarray, state: np.ndarray, epsilon: np.ndarray) -> ActResult:
-        self.epsilons.append(float(epsilon[0]))
         state = np.where(first[:, None], 0, state) + 1
         return ActResult(np.full(len(first), self.action), state.astype(np.float32), np.zeros((len(first), 7)))
 
-    def update(self, batch: SequenceBatch) -> tuple[dict[str, float], np.ndarray]:
+    def update(self, batch: SequenceBatch) -> UpdateResult:
         self.updates += 1
         self.batches.append(batch)
         time.sleep(self.update_seconds)
         if self.updates == self.diverge_at:
             raise NotFiniteError("loss is nan")
-        return {"loss": 1.0 / self.updates}, np.ones(batch.indices.shape)
+        return UpdateResult({"loss": 1.0 / self.updates}, np.ones(batch.indices.shape))
 
     def separate_actor(self) -> None:
         pass

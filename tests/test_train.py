@@ -113,6 +113,18 @@ def test_resume_goes_on_in_the_same_folder(config: Config, result: TrainResult):
     assert steps == sorted(set(steps)) and steps[-1] >= 700
 
 
+def test_same_seed_gives_the_same_weights_however_envs_are_run(config: Config, tmp_path: Path):
+    """Learning beside acting, in a thread, and workers or none, change nothing: bit for bit."""
+    weights = []
+    for kind in ("serial", "multiprocessing"):
+        changed = replace(config.train, runs_dir=str(tmp_path), run_name=kind, vectorization=kind)
+        state = load_checkpoint(train(replace(config, train=changed), film_steps=1).checkpoint)
+        assert state["counters"]["updates"] > 5
+        weights.append(state["learner"]["online"])
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
 def test_resume_with_another_network_is_a_user_error(config: Config, result: TrainResult):
     large = replace(config, policy=replace(config.policy, model_size="large"))
     with pytest.raises(UserError, match="holds another network"):

@@ -32,11 +32,12 @@ REPLAY = ReplayConfig(
 )  # fmt: skip
 
 
-def config(total_steps: int = 1000, replay_ratio: float = 2.0, **train: Any) -> Config:
+def config(total_steps: int = 1000, replay_ratio: float = 2.0, epsilon: float = 0.0, **train: Any) -> Config:
+    """Without exploration the fake learner's button A is pressed at every step."""
     return Config(
         replay=REPLAY,
         learner=LearnerConfig(replay_ratio=replay_ratio),
-        exploration=ExplorationConfig(epsilon_start=1.0, epsilon_end=0.2, epsilon_decay_steps=500),
+        exploration=ExplorationConfig(epsilon_start=epsilon, epsilon_end=epsilon / 4, epsilon_decay_steps=500),
         train=TrainConfig(**{"num_envs": ENVS, "log_interval": 200, "total_steps": total_steps, **train}),
     )
 
@@ -93,12 +94,13 @@ def test_rows_reach_replay_with_the_state_before_them(tmp_path: Path):
         assert (batch.reward[batch.mask] == 1).all()
 
 
-def test_epsilon_follows_environment_steps(tmp_path: Path):
-    learner = FakeLearner()
-    run(config(800), tmp_path, learner, truncate_at=10_000)
-    assert learner.epsilons[0] == 1.0
-    assert learner.epsilons[250 // ENVS] == pytest.approx(1 - 0.8 * 248 / 500)
-    assert learner.epsilons[-1] == pytest.approx(0.2)
+def test_exploration_follows_epsilon_by_environment_steps(tmp_path: Path):
+    _, records = run(config(2000, epsilon=0.8), tmp_path, truncate_at=10_000)
+    values = {i.step: i.values() for i in of_kind(records, Interval)}
+    assert values[200]["exploration/epsilon"] == pytest.approx(0.8 - 0.6 * 200 / 500)
+    assert values[600]["exploration/epsilon"] == values[2000]["exploration/epsilon"] == pytest.approx(0.2)
+    greedy = [values[step]["rollout/reward_per_step"] for step in (200, 2000)]  # a reward is button A
+    assert greedy[0] < 0.5 < greedy[1] < 1.0
 
 
 def test_intervals_hold_rates_and_phases_that_add_up(tmp_path: Path):
@@ -124,8 +126,8 @@ def test_checkpoints_every_interval_and_at_the_end(tmp_path: Path):
 
 
 def test_resume_goes_on_with_counters_and_epsilon(tmp_path: Path):
-    first, _ = run(config(600), tmp_path)
-    settings = config(1000)
+    first, _ = run(config(600, epsilon=0.8), tmp_path)
+    settings = config(1000, epsilon=0.8)
     with VectorEnv([FakeRed] * ENVS) as env:
         second = trainer(settings, env, tmp_path)
         note = second.resume(find_checkpoint(tmp_path))
@@ -171,18 +173,46 @@ def test_failing_worker_ends_the_run_but_leaves_a_checkpoint(tmp_path: Path):
     assert find_checkpoint(tmp_path).name == f"step_{49 * ENVS}"
 
 
-def test_environments_wait_for_one_update_at_most(tmp_path: Path):
-    """While an update of 50 ms runs, the workers step: a vector step takes no longer than the slower of both."""
-    learner = FakeLearner(update_seconds=0.05)
+def test_updates_run_beside_acting_and_environments(tmp_path: Path):
+    """A vector step costs 40 ms in the environments and 40 ms of acting, an update 70 ms: none waits for another."""
+    learner = SlowActor(update_seconds=0.07)
     settings = config(320, replay_ratio=REPLAY.batch_size * REPLAY.sequence_length / ENVS)  # one update a step
     with VectorEnv([partial(SlowRed, 0.04)] * ENVS, num_workers=ENVS, timeout_seconds=20) as env:
         start = time.monotonic()
         made = trainer(settings, env, tmp_path, learner)
-        list(made.run(StopSignals()))
+        records = list(made.run(StopSignals()))
         seconds = time.monotonic() - start
-    together = learner.updates * (0.05 + 0.04)
     assert made.counters.updates >= 40
-    assert seconds - 30 * 0.04 < 0.85 * together  # 30 vector steps before learning
+    in_turn = made.counters.updates * (0.04 + 0.04 + 0.07)
+    assert seconds - 30 * (0.04 + 0.04) < 0.8 * in_turn  # 30 vector steps before learning
+    assert of_kind(records, Interval)[-1].values()["speed/learner_busy"] > 0.5
+
+
+class SlowActor(FakeLearner):
+    """Choosing takes 40 ms."""
+
+    def act(self, *arguments: Any) -> Any:
+        time.sleep(0.04)
+        return super().act(*arguments)
+
+
+def test_actor_gets_new_weights_only_when_the_next_update_begins(tmp_path: Path):
+    """So that what is chosen does not depend on how fast the thread is."""
+    seen = []
+
+    class Watched(FakeLearner):
+        def act(self, *arguments: Any) -> Any:
+            seen.append((self.published, made.counters.updates))
+            return super().act(*arguments)
+
+    learner = Watched()
+    settings = config(600)
+    with VectorEnv([FakeRed] * ENVS) as env:
+        made = trainer(settings, env, tmp_path, learner)
+        list(made.run(StopSignals()))
+    assert all(published == finished for published, finished in seen)
+    assert sorted({finished for _, finished in seen}) == list(range(seen[-1][1] + 1))
+    assert made.counters.updates == learner.updates == seen[-1][1] + 1  # the last one was finished at the end
 
 
 class SlowRed(FakeRed):
