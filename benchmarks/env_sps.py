@@ -1,9 +1,9 @@
 """Environment steps per second, side by side: prints a Markdown table.
 
-Run: `python benchmarks/env_sps.py [--steps N] [--rounds R]`, one core. All runners play the same random buttons from the
-practice cartridge's start state, in turns of N steps, R rounds; a runner's figure is the median over its rounds, and
-each round continues the game of the round before. Bare PyBoy presses, releases after 8 frames, ticks 23 frames unrendered
-and one rendered, and does nothing else. Upstream (pokemonred_puffer, default reward) takes part where it is importable.
+Run: `python benchmarks/env_sps.py [--steps N] [--rounds R]`, one core. All runners play the same random buttons from
+the practice cartridge's start state, in turns of N steps, R rounds; a figure is the median over a runner's rounds, each
+of which continues the game of the one before. Bare PyBoy presses, releases after 8 frames, ticks 23 frames unrendered
+and one rendered, no more. Upstream (pokemonred_puffer, default reward) takes part where it is importable.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -97,7 +96,9 @@ def compare(
 
 def table(scores: Mapping[str, Score]) -> Table:
     """The scores for a person."""
-    view = Table(title="Whole episodes from the start, return with its 95 % bootstrap interval", box=SIMPLE_HEAD)
+    view = Table(
+        title="Whole episodes from the start, return with its 95 % bootstrap interval", box=None, padding=(0, 2, 0, 0)
+    )
     for heading in ("player", "episodes", "length", "return", "badges", "best", "steps/s"):
         view.add_column(heading, justify="left" if heading == "player" else "right", no_wrap=True)
     for name, s in scores.items():

@@ -308,7 +308,7 @@ def test_a_state_of_other_sizes_is_refused():
     with pytest.raises(UserError, match="'environments': 2.*'environments': 4"):
         make_replay(4, capacity=160).set_state(saved)
     with pytest.raises(UserError, match=r"replay\.prioritized"):
-        make_replay(2, prioritized=True).set_state(saved)
+        make_replay(2, prioritized=True).set_state(make_replay(2, prioritized=False).get_state())
     other = SequenceReplay(
         make_replay(2).config,
         num_envs=2,
@@ -351,7 +351,7 @@ def test_capacity_must_hold_a_sequence_of_each_environment():
 def test_a_million_transitions_fit_in_two_gigabytes_and_take_memory_only_as_they_come():
     resident_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     replay = SequenceReplay(
-        ReplayConfig(capacity=1_000_000, prioritized=True),
+        ReplayConfig(capacity=1_000_000, sequence_period=16, prioritized=True),
         num_envs=8,
         frame_stack=4,
         structured_size=128,

@@ -31,7 +31,8 @@ _MAP, _BLACKOUT = offset(at.MAP), offset(at.BLACKOUT_MAP)
 _FACING, _BATTLE, _SCRIPT = offset(at.FACING), offset(at.IS_IN_BATTLE), offset(at.SS_ANNE_2F_SCRIPT)
 _SAFARI, _FLAGS_1, _FLAGS_4 = offset(at.SAFARI_STEPS), offset(at.STATUS_FLAGS_1), offset(at.STATUS_FLAGS_4)
 _HIDE_ROCKET = 70  # missable bit of the game corner's guard
-_TOP_BITS, _TWO, _FOUR, _SIX = np.uint8(0xC0), np.uint8(2), np.uint8(4), np.uint8(6)
+_SIX, _LEVELS, _TOP_BYTE = np.uint32(6), np.uint32(0x03030303), np.uint32(24)
+_GATHER = np.uint32(1 << 30 | 1 << 20 | 1 << 10 | 1)
 UPSTREAM_KEYS = (
     "screen", "visited_mask", *_SCALARS, "bag_items", "bag_quantity", *_PARTY_BYTES, *_PARTY_WORDS, "moves", "events",
     "safari_steps",
@@ -46,11 +47,12 @@ def screen_shape(reduce_res: bool, two_bit: bool) -> tuple[int, int, int]:
 
 def pack_two_bit(greys: Array8) -> Array8:
     """Greys `[H, W]` to bytes of four pixels `[H, W // 4]`, leftmost in bits 7-6; grey >> 6 is the level 0..3."""
-    packed: Array8 = greys[:, 0::4] & _TOP_BITS
-    packed |= (greys[:, 1::4] & _TOP_BITS) >> _TWO
-    packed |= (greys[:, 2::4] & _TOP_BITS) >> _FOUR
-    packed |= greys[:, 3::4] >> _SIX
-    return packed
+    # four greys at once: their levels lie at bits 0, 8, 16, 24, and one product moves them to bits 30, 28, 26, 24
+    quads = np.ascontiguousarray(greys).view("<u4") >> _SIX
+    quads &= _LEVELS
+    quads *= _GATHER
+    quads >>= _TOP_BYTE
+    return quads.astype(np.uint8)
 
 
 class VisitedCells:
@@ -58,6 +60,7 @@ class VisitedCells:
 
     def __init__(self) -> None:
         """Nothing visited."""
+        self.version = 0  # another one for every other picture of the world
         self.world: Array8 = np.zeros((WORLD_HEIGHT, WORLD_WIDTH), np.uint8)
         self._cells: set[tuple[int, int, int]] = set()
         self._maps: set[int] = set()
@@ -65,6 +68,7 @@ class VisitedCells:
 
     def clear(self) -> None:
         """A new episode."""
+        self.version += 1
         self.world[:] = 0
         self._cells.clear()
         self._maps.clear()
@@ -75,9 +79,15 @@ class VisitedCells:
         if cell not in self._cells:
             self._cells.add(cell)
             self._maps.add(map_id)
+            self.version += 1
             self.world[world_cell(map_id, x, y)] = 1
         self._here = world_cell(map_id, x, y)
         return len(self._cells), len(self._maps)
+
+    @property
+    def view_key(self) -> tuple[int, tuple[int, int]]:
+        """Equal keys, equal `around`."""
+        return self.version, self._here
 
     def around(self, rows: int = VISITED_SHAPE[0]) -> Array8:
         """U8 `[rows, 10]`: the cells on the screen, the player's at [4, 4]; a view."""
@@ -102,6 +112,8 @@ class Observer:
             (BAG_SLICE, self._bag_arrays),
             (EVENT_SLICE, self._event_arrays),
         )
+        self._mask_key: tuple[int, tuple[int, int]] | None = None
+        self._mask: Array8 = np.zeros(self._shape, np.uint8)
         self._seen: dict[Builder, bytes] = {}
         self._built: dict[Builder, dict[str, NDArray[np.generic]]] = {}
 
@@ -146,6 +158,11 @@ class Observer:
         """Cells of 8x8 pixels (16x16 at full resolution), the player's at rows 29-36, columns 32-39 (29 = 32 - 3)."""
         if state.battle_kind:
             return np.zeros(self._shape, np.uint8)
+        if self._mask_key != visited.view_key:  # mostly one stands where one stood
+            self._mask_key, self._mask = visited.view_key, self._draw_mask(visited)
+        return self._mask
+
+    def _draw_mask(self, visited: VisitedCells) -> Array8:
         height, width, _ = self._shape
         cell = 16 // self._stride
         # one broadcast copy: [10 cells, pixels of a cell, 10 cells, bytes of a cell]

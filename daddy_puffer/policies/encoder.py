@@ -31,7 +31,7 @@ BLOCK = 3  # cells of a block's side
 BLOCK_ROWS = CELL_ROWS // BLOCK
 BLOCK_COLUMNS = -(-CELL_COLUMNS // BLOCK)
 BLOCKS = BLOCK_ROWS * BLOCK_COLUMNS
-CPU_CHUNK_FRAMES = 128  # frames unpacked at a time, 3 MB; measured fastest of 32 to 2048
+CPU_CHUNK_FRAMES = 128  # frames unpacked at a time, 3 MB; measured fastest of 32 to 512
 GPU_CHUNK_FRAMES = 16_384
 EMBEDDING_SIZE = 16  # numbers an id is looked up as
 

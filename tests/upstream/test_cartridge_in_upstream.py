@@ -1,4 +1,4 @@
-"""pokemonred_puffer's unmodified environment plays the practice cartridge: no exception, nothing printed, counters move.
+"""pokemonred_puffer's unmodified environment on the practice cartridge: no exception, no print, counters move.
 
 Runs where `pokemonred_puffer` is importable from a checkout (its `config.yaml` lies beside the package).
 """
@@ -27,7 +27,8 @@ REWARD = "baseline.ObjectRewardRequiredEventsMapIdsFieldMoves"  # upstream's def
 RANDOM_STEPS = 20_000
 STEPS_TO_BOTH_BADGES = 1500
 BOTH_BADGES = 3
-FOREST, HIDDEN_X, HIDDEN_Y = 51, 2, 10
+SECOND_TOWN, FOREST = 1, 51
+HIDDEN_X, HIDDEN_Y = 2, 10
 MENU_COUNTERS = (
     "seen_start_menu", "seen_pokemon_menu", "seen_stats_menu", "seen_bag_menu", "seen_action_bag_menu",
 )  # fmt: skip
@@ -99,35 +100,46 @@ def test_scripted_game_through_both_badges(env: Any, capfd: pytest.CaptureFixtur
     assert printed(capfd) == ""
 
 
-def test_healing_blackout_sign_and_hidden_item(env: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def walking_in(env: Any, map_id: int) -> Callable[[], bool]:
+    """Whether the player can walk on that map now."""
+    memory = env.pyboy.memory
+    return lambda: memory[at.MAP] == map_id and memory[UI_STATE] == UI_OVERWORLD
+
+
+def hurt(memory: Any) -> None:
+    """Leave every creature that stands one point."""
+    for slot in range(memory[at.PARTY_COUNT]):
+        base = at.PARTY_MONS + at.PARTY_STRIDE * slot + at.MON_HP
+        memory[base], memory[base + 1] = 0, min(1, memory[base] + memory[base + 1])
+
+
+def test_healing_hidden_item_and_blackout(env: Any, capfd: pytest.CaptureFixture[str]) -> None:
     memory, player = env.pyboy.memory, ScriptedPlayer()
-    play(env, player.act, STEPS_TO_BOTH_BADGES, lambda: memory[at.MAP] == FOREST and memory[UI_STATE] == UI_OVERWORLD)
-    assert memory[at.MAP] == FOREST
+    play(env, player.act, STEPS_TO_BOTH_BADGES, walking_in(env, SECOND_TOWN))
+    assert (env.pokecenter_heal, env.blackout_check) == (0, 0)
+    hurt(memory)  # off to the nurse
+    play(env, player.act, 400, lambda: env.blackout_check > 0)
+    assert (env.pokecenter_heal, env.blackout_check) == (1, SECOND_TOWN)
 
     tourist = Tourist()
+    tourist.target = thing(FOREST, HIDDEN_X, HIDDEN_Y)
 
     def tour(memory: Any) -> int:
         keep_well(memory)
         return tourist.act(memory)
 
-    tourist.target = thing(FOREST, HIDDEN_X, HIDDEN_Y)
     assert not env.seen_hidden_objs
-    play(env, tour, 400, lambda: bool(env.seen_hidden_objs))
+    play(env, tour, 600, lambda: bool(env.seen_hidden_objs))
     assert env.seen_hidden_objs == {(FOREST, 0): 1.0}
 
-    def weak(memory: Any) -> int:  # nobody survives a blow with one point left
+    def weak(memory: Any) -> int:
         if memory[at.IS_IN_BATTLE]:
-            for slot in range(memory[at.PARTY_COUNT]):
-                base = at.PARTY_MONS + at.PARTY_STRIDE * slot + at.MON_HP
-                memory[base], memory[base + 1] = 0, min(1, memory[base] + memory[base + 1])
+            hurt(memory)
         return player.act(memory)
 
+    assert env.blackout_count == 0
     play(env, weak, STEPS_TO_BOTH_BADGES, lambda: env.blackout_count > 0)
-    assert env.blackout_count == 1
-
-    assert env.pokecenter_heal == 0
-    play(env, lambda _: Action.A, 200, lambda: memory[UI_STATE] == UI_OVERWORLD)
-    memory[at.PARTY_MONS + at.MON_HP], memory[at.PARTY_MONS + at.MON_HP + 1] = 0, 1  # off to the nurse
-    play(env, player.act, 400, lambda: env.pokecenter_heal > 0)
-    assert env.pokecenter_heal == 1 and env.blackout_check == 1
+    town = memory[at.BLACKOUT_MAP]
+    play(env, lambda _: Action.A, 100, walking_in(env, town))
+    assert env.blackout_count == 1 and walking_in(env, town)(), "one wakes up where one was healed last"
     assert printed(capfd) == ""
