@@ -1,0 +1,42 @@
+"""The observation's shortcuts give what building everything anew gives."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daddy_puffer.envs import RedEnv
+from daddy_puffer.envs.observation import UPSTREAM_KEYS, Observer, VisitedCells
+from daddy_puffer.game.state import RAM_SIZE, GameState
+
+STEPS = 250
+
+
+def test_every_step_equals_a_fresh_observer() -> None:
+    env = RedEnv(max_steps=10**6)
+    observation, _ = env.reset(seed=0)
+    kept: list[tuple[NDArray[np.generic], bytes]] = []
+    for step, action in enumerate(np.random.default_rng(1).integers(0, 7, STEPS)):
+        if step == STEPS // 2:
+            observation, _ = env.reset(seed=0)
+        fresh = Observer(UPSTREAM_KEYS, True, True).observe(env._emulator.screen, env.game_state, env._visited)
+        assert fresh.keys() == observation.keys()
+        for key, array in fresh.items():
+            np.testing.assert_array_equal(observation[key], array, err_msg=key)
+        kept += [(array, array.tobytes()) for array in observation.values()]
+        observation = env.step(action)[0]
+    assert all(array.tobytes() == data for array, data in kept), "an observation that was kept has changed"
+    env.close()
+
+
+def test_a_new_episode_shows_none_of_the_old_ones_cells() -> None:
+    observer, visited = Observer(("visited_mask",), True, False), VisitedCells()
+    state, screen = GameState(bytes(RAM_SIZE)), np.zeros((144, 160, 4), np.uint8)
+    lit = []
+    for neighbour in (4, 6):  # as many cells, the same place to stand, another picture
+        visited.clear()
+        visited.visit(0, neighbour, 5)
+        visited.visit(0, 5, 5)
+        mask = observer.observe(screen, state, visited)["visited_mask"][:, :, 0]
+        lit.append((bool(mask[32, 24 + 4]), bool(mask[32, 40 + 4])))
+    assert lit == [(True, False), (False, True)]
