@@ -63,6 +63,7 @@ class PolicyConfig:
 class ReplayConfig:
     """Sequence replay (Kapturowski et al. 2019, section 2.3)."""
 
+    kind: str = "sequences"  # sequences, or rollouts: only the newest rows, no replay (PQN, Gallici 2025)
     capacity: int = 200_000  # transitions
     burn_in: int = 4  # rows unrolled without loss before the trained ones
     sequence_length: int = 20  # trained rows
@@ -77,6 +78,11 @@ class ReplayConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         rows = self.burn_in + self.sequence_length + 1
+        kinds = ("sequences", "rollouts")
+        _require(self.kind in kinds, f"replay.kind must be one of {kinds}, got {self.kind!r}")
+        _require(
+            self.kind == "sequences" or self.burn_in == 0, "replay.burn_in must be 0 where replay.kind is rollouts"
+        )
         _require(self.sequence_length >= 1 and self.burn_in >= 0, "replay.sequence_length >= 1 and burn_in >= 0")
         _require(self.capacity >= 4 * rows, f"replay.capacity {self.capacity} must be at least 4 x {rows} rows")
         _require(self.sequence_period >= 1, f"replay.sequence_period must be at least 1, got {self.sequence_period}")
@@ -101,9 +107,11 @@ class LearnerConfig:
     n_step: int = 1  # rows until the bootstrap; 1 = TD(0)
     double_q: bool = True  # van Hasselt 2016
     value_rescaling: bool = False  # signed hyperbolic h, Pohlen 2018
-    trace_decay: float = 0.0  # Watkins's Q(lambda); above 0 it takes n_step's place
+    trace_decay: float = 0.0  # lambda of Q(lambda); above 0 it takes n_step's place
+    cut_traces: bool = True  # Watkins: returns end where the action was not greedy; false = Peng, as in PQN
     munchausen_scale: float = 0.0  # M-DQN, Vieillard 2020 has 0.9; above 0 it takes double_q's place
     milestone_loss_weight: float = 0.05  # share of foreseeing milestones in the loss
+    target_network: bool = True  # false: the online network is its own target, as in PQN
     target_period_updates: int = 50  # updates between target network copies
     max_grad_norm: float = 10.0
     replay_ratio: float = 6.0  # trained rows for each environment step
@@ -126,12 +134,16 @@ class ExplorationConfig:
     epsilon_decay_steps: int = 40_000  # environment steps of all envs together
     repeat_exponent: float = 2.0  # of the zeta distribution of how long a random action lasts, Dabney 2021
     repeat_longest: int = 32  # steps at most; 1 = plain epsilon-greedy
+    ladder: float = 0.0  # env i of N explores with epsilon ** (1 + ladder * i / (N - 1)); R2D2 has 7, 0 = all alike
+    temperature: float = 0.0  # other steps draw from softmax(Q / temperature); 0 = the best action
 
     def __post_init__(self) -> None:
         """Check ranges."""
         ok = 0.0 <= self.epsilon_end <= self.epsilon_start <= 1.0
         _require(ok, "exploration needs 0 <= epsilon_end <= epsilon_start <= 1")
         _require(self.repeat_exponent > 1.0, f"exploration.repeat_exponent must be above 1, got {self.repeat_exponent}")
+        ok = self.ladder >= 0.0 and self.temperature >= 0.0
+        _require(ok, f"exploration.ladder and temperature must be >= 0, got {self.ladder} and {self.temperature}")
         _require(self.repeat_longest >= 1, f"exploration.repeat_longest must be at least 1, got {self.repeat_longest}")
 
 

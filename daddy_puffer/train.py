@@ -17,7 +17,7 @@ from daddy_puffer.learner.checkpoint import checkpoint_step
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.learner.trainer import Trainer
-from daddy_puffer.replay import SequenceReplay
+from daddy_puffer.replay import Rollouts, SequenceReplay
 from daddy_puffer.rollout import FILM_STEPS, FilmsBeside, film_checkpoint
 from daddy_puffer.telemetry import Sink, Telemetry
 from daddy_puffer.telemetry.console import ConsoleSink
@@ -67,9 +67,10 @@ def train(config: Config, resume: Path | None = None, film_steps: int = FILM_STE
     )
 
 
-def make_replay(config: Config, env: VectorEnv, learner: Learner) -> SequenceReplay:
+def make_replay(config: Config, env: VectorEnv, learner: Learner) -> SequenceReplay | Rollouts:
     """Replay for what the environments show and the network remembers."""
-    return SequenceReplay(
+    kind = Rollouts if config.replay.kind == "rollouts" else SequenceReplay
+    return kind(
         config.replay,
         num_envs=env.num_envs,
         frame_stack=config.env.frame_stack,

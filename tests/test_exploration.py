@@ -38,6 +38,15 @@ def test_equal_values_make_one_action_greedy() -> None:
     torch.testing.assert_close(got, torch.tensor([[0.8, 0.1, 0.1]]))
 
 
+def test_temperature_shares_out_what_epsilon_leaves() -> None:
+    got = epsilon_greedy_probabilities(Q_VALUES, torch.tensor([0.0, 0.5, 1.0]), temperature=2.0)
+    torch.testing.assert_close(got[0], (Q_VALUES[0] / 2.0).softmax(-1))
+    torch.testing.assert_close(got[1], 0.5 * (Q_VALUES[1] / 2.0).softmax(-1) + 0.5 / 4)
+    torch.testing.assert_close(got[2], torch.full((4,), 0.25))
+    cold = epsilon_greedy_probabilities(Q_VALUES, torch.zeros(3), temperature=1e-3)
+    torch.testing.assert_close(cold, epsilon_greedy_probabilities(Q_VALUES, torch.zeros(3)))
+
+
 def test_drawn_actions_have_the_mixture_s_frequencies_for_each_environment() -> None:
     epsilon = torch.tensor([0.2, 1.0, 0.0])
     probabilities = epsilon_greedy_probabilities(Q_VALUES, epsilon)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ram_images import creature, image
+from ram_images import creature, fighter, image
 
 from daddy_puffer.game import (
     FEATURE_COUNT,
@@ -94,8 +94,9 @@ def test_milestones_of_every_kind() -> None:
 
 def test_features_say_what_they_document() -> None:
     party = b"\x01\xb0\xff\0\0\0\0\0" + creature(0xB0, 10, 15, 30)
-    enemy = b"\x01\x24\xff\0\0\0\0\0" + creature(0x24, 5, 5, 20)
-    memory = image(ad35e=54, ad361=16, ad362=8, ac109=12, ad057=2, ad163=party, ad89c=enemy, ad356=2, acfc4=1)
+    memory = image(
+        ad35e=54, ad361=16, ad362=8, ac109=12, ad057=2, ad163=party, ad356=2, acfc4=1, acfe5=fighter(0x24, 5, 5, 20)
+    )
     base = GameState.from_memory(memory)
     state = GameState(base.ram, cells_visited=128, maps_visited=8, step=512)
     values = dict(zip(NAMES, FeatureWriter(2048).write(state, 4), strict=True))

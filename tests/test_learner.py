@@ -87,6 +87,7 @@ def parameters(learner: Learner) -> list[torch.Tensor]:
         ({"dueling": False}, {}),
         ({}, {"value_rescaling": True}),
         ({}, {"trace_decay": 0.8}),
+        ({}, {"target_network": False}),
     ],
 )
 @pytest.mark.learning
@@ -111,7 +112,9 @@ def values_of_chain(agent: Learner, size: int) -> Array:
     return result.q_values
 
 
-@pytest.mark.parametrize("learner", [{"n_step": 3}, {"munchausen_scale": 0.9}])
+@pytest.mark.parametrize(
+    "learner", [{"n_step": 3}, {"munchausen_scale": 0.9}, {"trace_decay": 0.8, "cut_traces": False}]
+)
 @pytest.mark.learning
 def test_biased_targets_still_find_the_way(learner: dict[str, Any]) -> None:
     """Uncorrected n-step targets and Munchausen's have other values, but the same best actions."""
@@ -153,6 +156,44 @@ def test_without_double_q_the_target_network_chooses_itself() -> None:
     target = torch.tensor([10.0, 100.0]).expand(TRAINED + 1, BATCH, 2)
     got = agent._targets(batch, online, target).numpy()
     np.testing.assert_allclose(got[:, 0], batch.reward[BURN_IN:-1, 0] + 0.5 * 100.0, rtol=1e-6)
+
+
+def test_without_a_target_network_the_online_values_are_the_targets() -> None:
+    agent = chain_learner(settings(target_network=False))
+    with torch.no_grad():
+        for parameter in agent.networks.target.parameters():
+            parameter.mul_(2.0)
+    q_online, q_target, _ = agent._unroll(sequences(agent))
+    assert torch.equal(q_online, q_target) and q_online.requires_grad and not q_target.requires_grad
+
+
+def test_traces_go_on_behind_random_actions_only_where_they_are_not_cut() -> None:
+    """Rows where the other action is the best one: Watkins's return ends there, Peng's does not."""
+    values = torch.zeros(TRAINED + 1, BATCH, 2)
+    values[..., 0] = 1.0
+    got = {}
+    for cut in (True, False):
+        agent = chain_learner(settings(gamma=0.5, trace_decay=1.0, cut_traces=cut))
+        batch = dataclasses.replace(
+            sequences(agent), reward=np.ones((ROWS, BATCH), np.float32), action=np.ones((ROWS, BATCH), np.int64)
+        )
+        got[cut] = agent._targets(batch, values, values)[0, 0].item()
+    assert got[True] == 1 + 0.5 * 1.0
+    assert got[False] == sum(0.5**k for k in range(TRAINED)) + 0.5**TRAINED
+
+
+def test_policy_churn_is_the_share_of_best_actions_an_update_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daddy_puffer.learner.learner.CHURN_PERIOD", 2)
+    agent = chain_learner(settings(learning_rate=1e-9))
+    batch = sequences(agent)
+    assert agent.update(batch).scalars["policy_churn"] == 0.0
+    assert "policy_churn" not in agent.update(batch).scalars
+    q_before = agent._unroll(batch)[0]
+    mask = torch.from_numpy(batch.mask[BURN_IN:])
+    for parameter in agent.networks.online.head.parameters():
+        parameter.data.neg_()  # turns the order of the actions round
+    expected = (agent._unroll(batch)[0].argmax(-1) != q_before.argmax(-1))[mask].float().mean().item()
+    assert agent._churn(batch, q_before) == pytest.approx(expected) and expected > 0.0
 
 
 def test_rescaled_targets() -> None:
@@ -296,7 +337,7 @@ def test_priorities_mix_largest_and_mean_error_of_each_sequence() -> None:
 def test_diagnostics_are_named_and_finite() -> None:
     agent = chain_learner(settings())
     scalars = agent.update(sequences(agent)).scalars
-    names = "td_loss milestone_loss td_error_mean q_mean q_max target_gap loss grad_norm"
+    names = "td_loss milestone_loss td_error_mean q_mean q_max target_gap loss grad_norm policy_churn"
     assert set(scalars) == set(names.split())
     assert all(np.isfinite(value) for value in scalars.values())
     assert scalars["target_gap"] < 1e-5  # the networks start equal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ram_images import creature, image
+from ram_images import creature, fighter, image
 
 from daddy_puffer.errors import UserError
 from daddy_puffer.game import GameState
@@ -34,6 +34,12 @@ LEVEL_9 = party(creature(1, 9, 10, 40))
         ("heal", state(ad163=LEVEL_9), state(ad163=party(creature(1, 9, 40, 40))), 30 / 40),
         ("heal", state(ad163=LEVEL_9), state(ad163=party(creature(1, 9, 5, 40))), 0),
         ("heal", state(ad163=LEVEL_9), state(ad163=party(creature(1, 10, 40, 40))), 0),
+        ("damage", state(ad057=1, acfe5=fighter(7, 5, 20, 20)), state(ad057=1, acfe5=fighter(7, 5, 15, 20)), 5 / 20),
+        ("damage", state(ad057=2, acfe5=fighter(7, 5, 5, 20)), state(ad057=2, acfe5=fighter(7, 5, 0, 20)), 5 / 20),
+        ("damage", state(ad057=1, acfe5=fighter(7, 5, 15, 20)), state(ad057=1, acfe5=fighter(7, 5, 20, 20)), 0),
+        ("damage", state(ad057=2, acfe5=fighter(7, 5, 15, 20)), state(ad057=2, acfe5=fighter(8, 5, 10, 20)), 0),
+        ("damage", state(ad057=0, acfe5=fighter(7, 5, 15, 20)), state(ad057=1, acfe5=fighter(7, 5, 10, 20)), 0),
+        ("damage", state(ad057=1, acfe5=fighter(7, 5, 15, 20)), state(ad057=0, acfe5=fighter(7, 5, 10, 20)), 0),
         ("key_item", state(ad31d=b"\x01\x04\x01"), state(ad31d=b"\x02\x04\x01\x46\x01"), 1),
         ("key_item", state(ad31d=b"\x02\x04\x01\x46\x01"), state(ad31d=b"\x01\x04\x01"), 0),
         ("key_item", state(ad31d=b"\x01\x04\x01"), state(ad31d=b"\x02\x04\x01\x14\x01"), 0),

@@ -125,7 +125,7 @@ def test_plays_on_after_a_blackout(game: Game, world: World) -> None:
     for _ in range(200):  # against one that never falls
         if not ram[at.IS_IN_BATTLE]:
             break
-        write[at.ENEMY_MON + at.MON_HP + 1] = 200
+        write[0xD8A4 + at.MON_HP + 1] = 200  # wEnemyMon1, which the cartridge copies to the one that fights
         write[at.PARTY_MONS + at.MON_HP + 1] = min(3, ram[at.PARTY_MONS + at.MON_HP + 1])
         game.press(Action.A)
     while not game.walking():

@@ -10,6 +10,8 @@ CURRENT_MENU_ITEM = 0xCC26  # wCurrentMenuItem
 JOY_IGNORE = 0xCD6B  # wJoyIgnore: buttons the game does not read now
 FONT_LOADED = 0xCFC4  # wFontLoaded: a text box is open
 TILE_IN_FRONT = 0xCFC6  # wTileInFrontOfPlayer
+ENEMY_FIGHTER = 0xCFE5  # wEnemyMon: the opponent's creature that fights; what was there last outside battle
+FIGHTER_BYTES = 29  # bytes of a battle struct
 IS_IN_BATTLE = 0xD057  # wIsInBattle: 0 no, 1 wild, 2 trainer, 255 lost
 PARTY_COUNT = 0xD163  # wPartyCount
 PARTY_MONS = 0xD16B  # wPartyMons: 6 structs
@@ -38,8 +40,6 @@ STATUS_FLAGS_4 = 0xD72E  # wStatusFlags4
 MOVEMENT_FLAGS = 0xD736  # wMovementFlags
 EVENTS = 0xD747  # wEventFlags, bit i = byte i // 8, bit i % 8
 EVENT_BYTES = 320
-ENEMY_PARTY_COUNT = 0xD89C  # wEnemyPartyCount
-ENEMY_MON = 0xD8A4  # wEnemyMon1: one struct
 
 # offsets inside a party struct
 MON_SPECIES = 0x00
@@ -56,3 +56,9 @@ MON_ATTACK = 0x24
 MON_DEFENSE = 0x26
 MON_SPEED = 0x28
 MON_SPECIAL = 0x2A
+
+# offsets inside a battle struct
+FIGHTER_SPECIES = 0x00
+FIGHTER_HP = 0x01
+FIGHTER_LEVEL = 0x0E
+FIGHTER_MAX_HP = 0x0F

@@ -17,7 +17,7 @@ from daddy_puffer.types import Action
 FEATURES: tuple[tuple[str, str], ...] = (
     ("map_id", "raw id of the map"),
     ("lead_species", "raw species id of the first creature"),
-    ("enemy_species", "raw species id of the enemy's first creature in battle, else 0"),
+    ("enemy_species", "raw species id of the opponent's creature in battle, else 0"),
     ("x", "column / 32 - 1"),
     ("y", "row / 32 - 1"),
     *((f"facing_{name}", "1 when facing so") for name in ("down", "up", "left", "right")),
@@ -33,7 +33,7 @@ FEATURES: tuple[tuple[str, str], ...] = (
     *((f"level_{slot}", "level of this party slot / 50") for slot in range(1, 7)),
     *((f"hp_{slot}", "HP share of this party slot") for slot in range(1, 7)),
     *((f"power_points_{move}", "power points of the lead's move / 32") for move in range(1, 5)),
-    ("enemy_hp", "HP share of the enemy's first creature in battle, else 0"),
+    ("enemy_hp", "HP share of the opponent's creature in battle, else 0"),
     ("enemy_level", "its level / 50"),
     ("money", "money / 10000, at most 1"),
     ("bag_items", "kinds of items / 20"),

@@ -22,6 +22,7 @@ SEGMENTS: tuple[tuple[int, int], ...] = (
     (at.CURRENT_MENU_ITEM, 1),
     (at.JOY_IGNORE, 1),
     (at.FONT_LOADED, 3),
+    (at.ENEMY_FIGHTER, at.FIGHTER_BYTES),
     (at.IS_IN_BATTLE, 1),
     (at.PARTY_COUNT, at.PARTY_MONS - at.PARTY_COUNT + at.PARTY_SLOTS * at.PARTY_STRIDE),
     (at.DEX_OWNED, at.BADGES + 1 - at.DEX_OWNED),
@@ -30,7 +31,6 @@ SEGMENTS: tuple[tuple[int, int], ...] = (
     (at.SS_ANNE_2F_SCRIPT, 1),
     (at.SURFING, at.MOVEMENT_FLAGS + 1 - at.SURFING),
     (at.EVENTS, at.EVENT_BYTES),
-    (at.ENEMY_PARTY_COUNT, at.ENEMY_MON + at.PARTY_STRIDE - at.ENEMY_PARTY_COUNT),
 )
 MEMORY_SIZE = 0x10000
 _OFFSETS: dict[int, int] = {}
@@ -57,14 +57,14 @@ _PARTY_COUNT, _PARTY_MONS = offset(at.PARTY_COUNT), offset(at.PARTY_MONS)
 _EVENTS, _MISSABLES = offset(at.EVENTS), offset(at.MISSABLES)
 _OWNED, _SEEN = offset(at.DEX_OWNED), offset(at.DEX_SEEN)
 _BAG_COUNT, _BAG_ITEMS, _MONEY = offset(at.BAG_COUNT), offset(at.BAG_ITEMS), offset(at.MONEY)
-_ENEMY = offset(at.ENEMY_MON)
+_ENEMY = offset(at.ENEMY_FIGHTER)
 PARTY_SLICE = slice(_PARTY_COUNT, _PARTY_MONS + at.PARTY_SLOTS * at.PARTY_STRIDE)
 EVENT_SLICE = slice(_EVENTS, _EVENTS + at.EVENT_BYTES)
 MISSABLE_SLICE = slice(_MISSABLES, _MISSABLES + at.MISSABLE_BYTES)
 BAG_SLICE = slice(_BAG_COUNT, _BAG_ITEMS + 2 * at.BAG_SLOTS)
 OWNED_SLICE = slice(_OWNED, _OWNED + at.DEX_BYTES)
 SEEN_SLICE = slice(_SEEN, _SEEN + at.DEX_BYTES)
-ENEMY_SLICE = slice(_ENEMY, _ENEMY + at.PARTY_STRIDE)
+ENEMY_SLICE = slice(_ENEMY, _ENEMY + at.FIGHTER_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,27 @@ class Creature:
             defense=big(at.MON_DEFENSE),
             speed=big(at.MON_SPEED),
             special=big(at.MON_SPECIAL),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Opponent:
+    """What a trained eye sees of the opponent's creature, out of its battle struct."""
+
+    species: int
+    level: int
+    hp: int
+    max_hp: int
+
+    @classmethod
+    def from_struct(cls, data: bytes) -> Opponent:
+        """Decode 29 bytes."""
+        hp, most = data[at.FIGHTER_HP : at.FIGHTER_HP + 2], data[at.FIGHTER_MAX_HP : at.FIGHTER_MAX_HP + 2]
+        return cls(
+            species=data[at.FIGHTER_SPECIES],
+            level=data[at.FIGHTER_LEVEL],
+            hp=int.from_bytes(hp, "big"),
+            max_hp=int.from_bytes(most, "big"),
         )
 
 
@@ -189,9 +210,9 @@ class GameState:
         return [self.slot(index) for index in range(self.party_size)]
 
     @property
-    def enemy(self) -> Creature:
-        """First struct of the enemy party; meaningful in battle."""
-        return Creature.from_struct(self.ram[ENEMY_SLICE])
+    def enemy(self) -> Opponent:
+        """Who stands against the player; out of battle, who did so last."""
+        return Opponent.from_struct(self.ram[ENEMY_SLICE])
 
     @property
     def levels(self) -> list[int]:

@@ -41,6 +41,7 @@ from daddy_puffer.types import Array, SequenceBatch
 
 MUNCHAUSEN_TEMPERATURE = 0.03  # Vieillard 2020
 MUNCHAUSEN_FLOOR = -1.0
+CHURN_PERIOD = 50  # updates between two measurements of policy churn, each of which costs a forward pass
 
 
 class NotFiniteError(ArithmeticError):
@@ -116,7 +117,8 @@ class Learner:
             self._tensor(observation["visited"]),
         )
         q_values = q_values.float().cpu()
-        actions = sample(epsilon_greedy_probabilities(q_values, torch.as_tensor(epsilon)), self.generator)
+        temperature = self.config.exploration.temperature
+        actions = sample(epsilon_greedy_probabilities(q_values, torch.as_tensor(epsilon), temperature), self.generator)
         return ActResult(actions.numpy(), after.to_flat().float().cpu().numpy(), q_values.numpy())
 
     def update(self, batch: SequenceBatch) -> UpdateResult:
@@ -126,7 +128,7 @@ class Learner:
             NotFiniteError: before anything is changed.
         """
         settings = self.config.learner
-        loss, td_error, scalars = self._loss(batch)
+        loss, td_error, q_before, scalars = self._loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.networks.online.parameters(), settings.max_grad_norm)
@@ -138,6 +140,8 @@ class Learner:
                 raise NotFiniteError(f"{name} is {named[name]} in update {self.updates}")
         self.optimizer.step()
         self.updates += 1
+        if self.updates % CHURN_PERIOD == 1:
+            named["policy_churn"] = self._churn(batch, q_before)
         if self.updates % settings.target_period_updates == 0:
             self.networks.copy_to_target()
         mask = batch.mask[self.config.replay.burn_in : -1]
@@ -175,8 +179,8 @@ class Learner:
         self.generator.set_state(state["generator"].cpu())
         self.publish()
 
-    def _loss(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Loss, TD errors `[T, B]` of the trained rows, diagnostics."""
+    def _loss(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """Loss, TD errors `[T, B]` of the trained rows, action values `[T + 1, B, A]`, diagnostics."""
         trained = slice(self.config.replay.burn_in, None)
         q_online, q_target, aux = self._unroll(batch)
         action = self._tensor(batch.action[trained][:-1])
@@ -199,19 +203,40 @@ class Learner:
             "q_max": torch.where(mask, q_online.detach()[:-1].amax(-1), nowhere).amax(),
             "target_gap": torch.where(mask, gap.abs(), 0.0).sum() / rows,
         }
-        return total, td_error, scalars
+        return total, td_error, q_online.detach(), scalars
 
     def _unroll(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, Aux]:
         """Action values of online and target network for the rows after burn-in, `[T + 1, B, A]`; online's `Aux`."""
-        online, target, burn_in = (self.networks.online, self.networks.target, self.config.replay.burn_in)
-        rows = _Rows(*(self._tensor(part) for part in (batch.frames, batch.structured, batch.visited, batch.first)))
-        stored = HierQState.from_flat(self._tensor(batch.state), online.layout)
+        q_online, aux = self._unroll_online(batch)
+        if not self.config.learner.target_network:
+            return q_online, q_online.detach(), aux
+        rows, stored = self._rows(batch)
         with torch.no_grad():
-            q_target = target.unroll(*rows.part(slice(None)), stored)[0][burn_in:]
-            if burn_in:
-                stored = online.unroll(*rows.part(slice(burn_in)), stored)[1]
-        q_online, _, aux = online.unroll(*rows.part(slice(burn_in, None)), stored)
-        return q_online, q_target, aux
+            q_target = self.networks.target.unroll(*rows.part(slice(None)), stored)[0]
+        return q_online, q_target[self.config.replay.burn_in :], aux
+
+    def _unroll_online(self, batch: SequenceBatch) -> tuple[Tensor, Aux]:
+        """The online network's action values of the rows after burn-in, and its `Aux`."""
+        online, burn_in = self.networks.online, self.config.replay.burn_in
+        rows, state = self._rows(batch)
+        if burn_in:
+            with torch.no_grad():
+                state = online.unroll(*rows.part(slice(burn_in)), state)[1]
+        q_values, _, aux = online.unroll(*rows.part(slice(burn_in, None)), state)
+        return q_values, aux
+
+    def _rows(self, batch: SequenceBatch) -> tuple[_Rows, HierQState]:
+        """What the networks see of a batch, and the state before it."""
+        rows = _Rows(*(self._tensor(part) for part in (batch.frames, batch.structured, batch.visited, batch.first)))
+        return rows, HierQState.from_flat(self._tensor(batch.state), self.networks.online.layout)
+
+    @torch.no_grad()
+    def _churn(self, batch: SequenceBatch, before: Tensor) -> float:
+        """Share of the trained rows whose best action the update changed (Schaul 2022), all rows alike."""
+        after = self._unroll_online(batch)[0]
+        mask = self._tensor(batch.mask[self.config.replay.burn_in :])
+        changed = (after.argmax(-1) != before.argmax(-1)) & mask
+        return float(changed.sum() / mask.sum().clamp(min=1))
 
     def _targets(self, batch: SequenceBatch, q_online: Tensor, q_target: Tensor) -> Tensor:
         """What the trained rows should be worth, `[T, B]`; action values `[T + 1, B, A]`."""
@@ -230,7 +255,8 @@ class Learner:
         else:
             bootstrap = double_q_bootstrap(q_online[1:] if settings.double_q else q_target[1:], values[1:])
         if settings.trace_decay:
-            trace = watkins_trace(action == q_online[:-1].argmax(-1), settings.trace_decay)
+            greedy = action == q_online[:-1].argmax(-1)
+            trace = watkins_trace(greedy, settings.trace_decay) if settings.cut_traces else settings.trace_decay
             targets = lambda_returns(reward, discount, bootstrap, cut, trace)
         else:
             targets = n_step_targets(reward, discount, bootstrap, cut, settings.n_step)

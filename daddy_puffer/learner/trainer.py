@@ -25,11 +25,10 @@ from daddy_puffer.learner.background import BackgroundLearner
 from daddy_puffer.learner.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from daddy_puffer.learner.learner import Learner, NotFiniteError
 from daddy_puffer.learner.stop import StopSignals
-from daddy_puffer.numerics.schedules import linear
+from daddy_puffer.numerics.schedules import epsilon_ladder, linear
 from daddy_puffer.policies.exploration import RepeatedExploration
-from daddy_puffer.replay import SequenceReplay
 from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, PhaseTimers, Record
-from daddy_puffer.types import Array, StepBatch
+from daddy_puffer.types import Array, SequenceBatch, StepBatch
 
 RECENT_EPISODES = 20  # episodes behind the mean return of a log line
 
@@ -48,6 +47,26 @@ class BatchedEnv(Protocol):
 
     def recv(self) -> StepBatch:
         """Wait for it."""
+
+
+class Replay(Protocol):
+    """What the trainer needs of `SequenceReplay` or `Rollouts`."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether learning may start."""
+
+    def __len__(self) -> int:
+        """Transitions held."""
+
+    def add(self, step: StepBatch, action: Array, state: Array) -> None:
+        """Append one row of each environment."""
+
+    def sample(self, batch_size: int) -> SequenceBatch:
+        """Sequences to learn from."""
+
+    def update_priorities(self, indices: Array, priorities: Array) -> None:
+        """Take over what an update says of them."""
 
 
 @dataclass(slots=True)
@@ -72,12 +91,13 @@ class _Window:
     steps: int = 0
     reward: float = 0.0
     updates: int = 0
-    learner: dict[str, float] = field(default_factory=dict)
+    learner: dict[str, list[float]] = field(default_factory=dict)
+    ages: list[float] = field(default_factory=list)
 
     def add_update(self, scalars: dict[str, float]) -> None:
         self.updates += 1
         for name, value in scalars.items():
-            self.learner[name] = self.learner.get(name, 0.0) + value
+            self.learner.setdefault(name, []).append(value)
 
 
 class _Every:
@@ -96,7 +116,7 @@ class _Every:
 class Trainer:
     """One run. `run` goes on until the steps are done, time is up or a signal came."""
 
-    def __init__(self, config: Config, env: BatchedEnv, learner: Learner, replay: SequenceReplay, folder: Path):
+    def __init__(self, config: Config, env: BatchedEnv, learner: Learner, replay: Replay, folder: Path):
         """Wire the parts; checkpoints go to `folder/checkpoints`."""
         self.config, self.env, self.learner, self.replay = config, env, learner, replay
         self._updates = BackgroundLearner(learner)
@@ -121,10 +141,11 @@ class Trainer:
         return self.last_checkpoint
 
     @property
-    def epsilon(self) -> float:
-        """Exploration at the present step."""
+    def epsilon(self) -> Array:
+        """Exploration at the present step, f32 `[B]`."""
         e = self.config.exploration
-        return linear(self.counters.steps, e.epsilon_start, e.epsilon_end, e.epsilon_decay_steps)
+        epsilon = linear(self.counters.steps, e.epsilon_start, e.epsilon_end, e.epsilon_decay_steps)
+        return epsilon_ladder(self.env.num_envs, epsilon, e.ladder)
 
     def run(self, stop: StopSignals) -> Iterator[Record]:
         """Train; yields records as they arise.
@@ -248,6 +269,7 @@ class Trainer:
             self._owed_rows -= rows
             self.counters.trained_rows += rows
             self._trained = batch.indices
+            self._window.ages.append(float(batch.age.mean()))
             self._updates.begin(batch)
 
     def _finish_update(self) -> None:
@@ -274,7 +296,7 @@ class Trainer:
             "speed/updates_per_second": window.updates / wall,
             "speed/learner_busy": busy / wall,
             "rollout/reward_per_step": window.reward / max(1, window.steps),
-            "exploration/epsilon": self.epsilon,
+            "exploration/epsilon": self.epsilon.mean(),
             "replay/transitions": len(self.replay),
         }
         if c.learning_steps:
@@ -283,7 +305,9 @@ class Trainer:
             values["rollout/return_mean"] = np.mean([e.return_total for e in self._recent])
             values["rollout/length_mean"] = np.mean([e.length_steps for e in self._recent])
             values["rollout/badges_mean"] = np.mean([e.badges for e in self._recent])
-        values |= {f"learner/{name}": total / window.updates for name, total in window.learner.items()}
+        if window.ages:
+            values["replay/age"] = np.mean(window.ages)
+        values |= {f"learner/{name}": np.mean(numbers) for name, numbers in window.learner.items()}
         values |= {f"phase/{name}": seconds / wall for name, seconds in spent.items()}
         return Interval.of(c.steps, values)
 

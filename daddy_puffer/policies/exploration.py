@@ -17,9 +17,16 @@ from daddy_puffer.types import Array
 SMALLEST = 1e-38  # stands for probability 0: its logarithm is finite in float32
 
 
-def epsilon_greedy_probabilities(q_values: Tensor, epsilon: Tensor) -> Tensor:
-    """`epsilon / A` for each action, the rest for the best one (the first of equals)."""
+def epsilon_greedy_probabilities(q_values: Tensor, epsilon: Tensor, temperature: float = 0.0) -> Tensor:
+    """`epsilon / A` for each action, the rest for the best one (the first of equals).
+
+    A `temperature` above 0, in units of value, shares the rest out as softmax(Q / temperature) instead: where all
+    actions are worth about the same none of them is stuck to.
+    """
     count = q_values.shape[-1]
+    if temperature:
+        kept = (1.0 - epsilon).unsqueeze(-1)
+        return kept * (q_values / temperature).softmax(-1) + (1.0 - kept) / count
     spread = (epsilon / count).unsqueeze(-1)
     best = q_values.argmax(dim=-1, keepdim=True)
     uniform = spread.expand(q_values.shape)
@@ -50,8 +57,11 @@ class RepeatedExploration:
         self._left: Array = np.zeros(num_envs, np.int64)
         self._rng = np.random.default_rng(seed)
 
-    def choose(self, greedy: Array, epsilon: float, first: Array) -> Array:
-        """Actions i64 `[B]`; `greedy` i64 `[B]` where no run is on; an episode's first step (bool `[B]`) ends a run."""
+    def choose(self, greedy: Array, epsilon: Array, first: Array) -> Array:
+        """Actions i64 `[B]`; `greedy` i64 `[B]` where no run is on; an episode's first step (bool `[B]`) ends a run.
+
+        `epsilon` f32 `[B]`, one for each environment.
+        """
         count = len(greedy)
         self._left[first] = 0
         begins = (self._left == 0) & (self._rng.random(count) < epsilon)

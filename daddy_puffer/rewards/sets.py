@@ -15,6 +15,7 @@ DEFAULT_WEIGHTS: dict[str, float] = {
     "new_map": 2.0,
     "level": 0.5,
     "heal": 0.5,
+    "damage": 0.5,
     "key_item": 3.0,
     "party": 1.0,
     "seen": 0.3,

@@ -1,6 +1,6 @@
 """The terms a reward is made of: pure functions (before, after) -> float, unweighted.
 
-All but `heal` and `key_item` are differences of a potential, so that nothing is won by going back and forth.
+All but `heal`, `key_item` and `damage` are differences of a potential, so that nothing is won by going back and forth.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from daddy_puffer.game.milestones import MILESTONES
-from daddy_puffer.game.state import BAG_SLICE, EVENT_SLICE, OWNED_SLICE, PARTY_SLICE, SEEN_SLICE, GameState
+from daddy_puffer.game.state import BAG_SLICE, ENEMY_SLICE, EVENT_SLICE, OWNED_SLICE, PARTY_SLICE, SEEN_SLICE, GameState
 
 Term = Callable[[GameState, GameState], float]
 
@@ -52,6 +52,16 @@ def heal(before: GameState, after: GameState) -> float:
     return max(0.0, after.hp_share - before.hp_share)
 
 
+def damage(before: GameState, after: GameState) -> float:
+    """Share of the opponent's hit points taken from it; a battle is otherwise paid only when it is over."""
+    if not (before.battle_kind and after.battle_kind) or before.ram[ENEMY_SLICE] == after.ram[ENEMY_SLICE]:
+        return 0.0
+    was, now = before.enemy, after.enemy
+    if (was.species, was.level, was.max_hp) != (now.species, now.level, now.max_hp) or not now.max_hp:
+        return 0.0
+    return max(0, was.hp - now.hp) / now.max_hp
+
+
 def key_item(before: GameState, after: GameState) -> float:
     """Required items that came into the bag; giving one away is not punished."""
     if before.ram[BAG_SLICE] == after.ram[BAG_SLICE]:
@@ -90,6 +100,7 @@ TERMS: dict[str, Term] = {
     "new_map": new_map,
     "level": level,
     "heal": heal,
+    "damage": damage,
     "key_item": key_item,
     "party": party,
     "seen": seen,
