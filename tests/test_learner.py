@@ -12,7 +12,7 @@ import torch
 from tiny_training import greedy_return, make_tiny, train_tiny
 
 from daddy_puffer.config import Config, LearnerConfig, PolicyConfig, ReplayConfig, TrainConfig
-from daddy_puffer.envs.tiny import Chain, CueRecall
+from daddy_puffer.envs.tiny import Chain, CueRecall, TMaze
 from daddy_puffer.errors import UserError
 from daddy_puffer.learner.learner import Learner, NotFiniteError, milestones_ahead
 from daddy_puffer.learner.networks import choose_device
@@ -134,6 +134,19 @@ def test_memory_recalls_a_cue_and_nothing_else_does() -> None:
         returns[name] = greedy_return(env, agent, episodes=200)
     assert returns["all memories"] > 0.95
     assert returns["none"] < 0.3  # a coin flip: 0 on average
+
+
+@pytest.mark.learning
+def test_memory_finds_the_way_through_a_t_maze_and_nothing_else_does() -> None:
+    returns = {}
+    for name, policy in (("all memories", {}), ("none", FEED_FORWARD)):
+        config = settings(policy, burn_in=0, gamma=0.97)
+        config = dataclasses.replace(config, replay=dataclasses.replace(config.replay, sequence_length=14))
+        env, agent = make_tiny(lambda: TMaze(length=10), config)
+        train_tiny(env, agent, steps=1200, steps_per_update=2, epsilon=lambda step: max(0.1, 1 - step / 600))
+        returns[name] = greedy_return(env, agent, episodes=200)
+    assert returns["all memories"] > 0.95
+    assert returns["none"] < 0.3  # a guess at the junction: 0 on average
 
 
 def test_td_zero_targets_are_reward_plus_discounted_value_of_the_next_row() -> None:

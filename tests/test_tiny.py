@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from daddy_puffer.envs.tiny import Chain, CueRecall, TinyVector
+from daddy_puffer.envs.tiny import Chain, CueRecall, TinyVector, TMaze
 from daddy_puffer.types import EpisodeFlag
 
 
@@ -59,3 +59,21 @@ def test_cue_is_shown_once_and_asked_for_after_the_delay() -> None:
         assert asked == [0.0, 0.0, 0.0, 1.0]
         _, reward, terminated, _ = task.step(cue if seed % 2 else 1 - cue)
         assert terminated and reward == (1.0 if seed % 2 else -1.0)
+
+
+def test_t_maze_shows_the_cue_once_and_pays_for_the_turn_it_told() -> None:
+    task = TMaze(length=3)
+    for seed in range(10):
+        cue = 1 + int(task.reset(np.random.default_rng(seed)).argmax())
+        observation, reward, terminated, _ = task.step(cue)  # too early
+        assert (reward, terminated) == (-0.1, False)
+        seen = []
+        for _ in range(3):
+            observation, reward, terminated, _ = task.step(0)
+            seen.append(int(observation.argmax()))
+            assert (reward, terminated) == (0.0, False)
+        assert seen == [2, 2, 3]
+        _, reward, terminated, truncated = task.step(cue if seed % 2 else 3 - cue)
+        assert terminated and not truncated and reward == (1.0 if seed % 2 else -1.0)
+    task.reset(np.random.default_rng(0))
+    assert [task.step(1)[3] for _ in range(12)] == [False] * 11 + [True]

@@ -95,6 +95,43 @@ class CueRecall:
         return observation, reward, answered, False
 
 
+class TMaze:
+    """A cue at the start of a corridor says which way to turn at its end (Bakker 2001).
+
+    Action 0 goes on, 1 and 2 turn. At the junction the turn that the cue told pays 1, the other -1, both terminate;
+    turning elsewhere, or going on at the junction, does not move and costs 0.1. The corridor looks the same all along,
+    so without memory nothing is better than a guess, which is worth 0; episodes are truncated after 4 lengths.
+    """
+
+    num_actions = 3
+    size = 4  # cue 1, cue 2, corridor, junction
+
+    def __init__(self, length: int) -> None:
+        """`length` steps from the cue to the junction."""
+        self.length = length
+
+    def reset(self, rng: np.random.Generator) -> Array:
+        """Show the cue."""
+        self._place = self._steps = 0
+        self._cue = int(rng.integers(1, 3))
+        return self._observe()
+
+    def step(self, action: int) -> tuple[Array, float, bool, bool]:
+        """Go on or turn."""
+        self._steps += 1
+        turned = self._place == self.length and action > 0
+        moved = action == 0 and self._place < self.length
+        self._place += moved
+        reward = (1.0 if action == self._cue else -1.0) if turned else -0.1 * (not moved)
+        return self._observe(), reward, turned, not turned and self._steps == 4 * self.length
+
+    def _observe(self) -> Array:
+        observation = np.zeros(self.size, np.float32)
+        junction = 3 if self._place == self.length else 2
+        observation[self._cue - 1 if self._place == 0 else junction] = 1.0
+        return observation
+
+
 class TinyVector:
     """Copies of a task side by side, stepped like `vector.VectorEnv`."""
 
