@@ -126,6 +126,17 @@ class LearnerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IntrinsicConfig:
+    """Rewards for curiosity, beside those of the game."""
+
+    novelty_weight: float = 0.0  # of 1 / sqrt(episodes that have been to a cell), paid once an episode; 0 = off
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(self.novelty_weight >= 0.0, f"intrinsic.novelty_weight is negative: {self.novelty_weight}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExplorationConfig:
     """Epsilon-greedy, annealed by environment steps."""
 
@@ -193,6 +204,7 @@ class Config:
     env: EnvConfig = field(default_factory=EnvConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     rewards: dict[str, float] = field(default_factory=dict)  # weight by term; empty = the defaults of rewards/sets.py
+    intrinsic: IntrinsicConfig = field(default_factory=IntrinsicConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
@@ -207,10 +219,11 @@ YAML_PATHS: dict[str, tuple[str, ...]] = {
     "env": ("env",),
     "policy": ("policies", POLICY_NAME, "policy"),
     "rewards": ("rewards", REWARD_NAME, "reward"),
+    "intrinsic": ("train", "intrinsic"),
     "replay": ("train", "replay"),
     "learner": ("train", "learner"),
     "exploration": ("train", "exploration"),
-    "train": ("train",),  # after its three sub-sections: they are taken out first
+    "train": ("train",),  # after its four sub-sections: they are taken out first
     "wandb": ("wandb",),
 }
 

@@ -35,7 +35,7 @@ from daddy_puffer.config import Config
 from daddy_puffer.envs import make_red_env
 from daddy_puffer.errors import UserError
 from daddy_puffer.types import Array, StepBatch
-from daddy_puffer.wrappers import EpsilonEnv
+from daddy_puffer.wrappers import EpsilonEnv, Novelty, VisitCounts
 
 AnyEnv = gymnasium.Env[Any, Any]
 EnvFactory = Callable[[], AnyEnv]
@@ -384,10 +384,13 @@ class RedFactory:
     def __init__(self, config: Config):
         """Remember the configuration; the emulator is started by the call."""
         self.config = config
+        self.visits = VisitCounts()  # one for all environments of the run
 
     def __call__(self) -> AnyEnv:
         """Build one environment."""
-        return EpsilonEnv(make_red_env(self.config.env, self.config.rewards), self.config.env.frame_stack)
+        env = EpsilonEnv(make_red_env(self.config.env, self.config.rewards), self.config.env.frame_stack)
+        weight = self.config.intrinsic.novelty_weight
+        return Novelty(env, weight, self.visits) if weight else env
 
 
 def make_vector(config: Config, num_envs: int | None = None) -> VectorEnv:

@@ -303,6 +303,7 @@ class Trainer:
             values["replay/ratio"] = c.trained_rows / c.learning_steps
         if self._recent:
             values["rollout/return_mean"] = np.mean([e.return_total for e in self._recent])
+            values["rollout/return_env_mean"] = np.mean([e.return_env for e in self._recent])
             values["rollout/length_mean"] = np.mean([e.length_steps for e in self._recent])
             values["rollout/badges_mean"] = np.mean([e.badges for e in self._recent])
         if window.ages:

@@ -17,7 +17,7 @@ from daddy_puffer.telemetry.sinks import Sink
 # name, text before it, format: the log line in this order; what an interval lacks is left out
 LINE = (
     ("speed/steps_per_second", "sps", "{:,.0f}"),
-    ("rollout/return_mean", "return", "{:.2f}"),
+    ("rollout/return_env_mean", "return", "{:.2f}"),
     ("rollout/length_mean", "length", "{:.0f}"),
     ("rollout/badges_mean", "badges", "{:.2f}"),
     ("rollout/reward_per_step", "reward/step", "{:.4f}"),

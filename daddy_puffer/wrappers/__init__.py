@@ -1,5 +1,6 @@
 """Gymnasium wrappers, one concern each. They use an environment's public face only."""
 
 from daddy_puffer.wrappers.epsilon import EpsilonEnv
+from daddy_puffer.wrappers.novelty import Novelty, VisitCounts
 
-__all__ = ["EpsilonEnv"]
+__all__ = ["EpsilonEnv", "Novelty", "VisitCounts"]
