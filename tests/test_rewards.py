@@ -40,6 +40,9 @@ LEVEL_9 = party(creature(1, 9, 10, 40))
         ("damage", state(ad057=2, acfe5=fighter(7, 5, 15, 20)), state(ad057=2, acfe5=fighter(8, 5, 10, 20)), 0),
         ("damage", state(ad057=0, acfe5=fighter(7, 5, 15, 20)), state(ad057=1, acfe5=fighter(7, 5, 10, 20)), 0),
         ("damage", state(ad057=1, acfe5=fighter(7, 5, 15, 20)), state(ad057=0, acfe5=fighter(7, 5, 10, 20)), 0),
+        ("idle", state(ad361=3, ac109=4), state(ad361=3, ac109=8), -1),
+        ("idle", state(ad361=3), state(ad361=4), 0),
+        ("idle", state(acfc4=1), state(), 0),
         ("key_item", state(ad31d=b"\x01\x04\x01"), state(ad31d=b"\x02\x04\x01\x46\x01"), 1),
         ("key_item", state(ad31d=b"\x02\x04\x01\x46\x01"), state(ad31d=b"\x01\x04\x01"), 0),
         ("key_item", state(ad31d=b"\x01\x04\x01"), state(ad31d=b"\x02\x04\x01\x14\x01"), 0),
@@ -52,9 +55,11 @@ def test_term(term: str, before: GameState, after: GameState, value: float) -> N
     assert TERMS[term](before, after) == pytest.approx(value)
 
 
-def test_every_term_is_zero_when_nothing_changes() -> None:
+def test_every_term_but_idle_is_zero_when_nothing_changes() -> None:
     same = state(cells=3, maps=2, ad163=LEVEL_9, ad747=7, ad356=1)
-    assert RewardSet().by_term(same, same) == [0.0] * len(DEFAULT_WEIGHTS)
+    rewards = RewardSet()
+    terms = dict(zip(rewards.names, rewards.by_term(same, same), strict=True))
+    assert terms == {**dict.fromkeys(DEFAULT_WEIGHTS, 0.0), "idle": -DEFAULT_WEIGHTS["idle"]}
 
 
 def test_weights_replace_switch_off_and_are_checked() -> None:

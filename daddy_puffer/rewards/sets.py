@@ -16,6 +16,7 @@ DEFAULT_WEIGHTS: dict[str, float] = {
     "level": 0.5,
     "heal": 0.5,
     "damage": 0.5,
+    "idle": 0.05,
     "key_item": 3.0,
     "party": 1.0,
     "seen": 0.3,

@@ -1,6 +1,6 @@
 """The terms a reward is made of: pure functions (before, after) -> float, unweighted.
 
-All but `heal`, `key_item` and `damage` are differences of a potential, so that nothing is won by going back and forth.
+All but `heal`, `key_item` and `damage` are differences of a potential, so that nothing is won by going back and forth; `idle` only costs.
 """
 
 from __future__ import annotations
@@ -8,11 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from daddy_puffer.game.milestones import MILESTONES
-from daddy_puffer.game.state import BAG_SLICE, ENEMY_SLICE, EVENT_SLICE, OWNED_SLICE, PARTY_SLICE, SEEN_SLICE, GameState
+from daddy_puffer.game import addresses
+from daddy_puffer.game.state import (
+    BAG_SLICE,
+    ENEMY_SLICE,
+    EVENT_SLICE,
+    OWNED_SLICE,
+    PARTY_SLICE,
+    SEEN_SLICE,
+    GameState,
+    offset,
+)
 
 Term = Callable[[GameState, GameState], float]
 
 LEVEL_KNEE = 15  # level sum from which on a level counts a quarter (upstream's get_levels_reward)
+_FACING = offset(addresses.FACING)
 KEY_ITEMS = frozenset(milestone.item for milestone in MILESTONES if milestone.kind == "item")
 
 
@@ -62,6 +73,15 @@ def damage(before: GameState, after: GameState) -> float:
     return max(0, was.hp - now.hp) / now.max_hp
 
 
+def idle(before: GameState, after: GameState) -> float:
+    """-1 for a step that changed nothing but the direction looked in: a wall, a finished text, a menu left alone.
+
+    Without it all buttons are worth the same where nothing is left to be found, and the agent stays there.
+    """
+    same = before.ram[:_FACING] == after.ram[:_FACING] and before.ram[_FACING + 1 :] == after.ram[_FACING + 1 :]
+    return -1.0 if same else 0.0
+
+
 def key_item(before: GameState, after: GameState) -> float:
     """Required items that came into the bag; giving one away is not punished."""
     if before.ram[BAG_SLICE] == after.ram[BAG_SLICE]:
@@ -101,6 +121,7 @@ TERMS: dict[str, Term] = {
     "level": level,
     "heal": heal,
     "damage": damage,
+    "idle": idle,
     "key_item": key_item,
     "party": party,
     "seen": seen,
