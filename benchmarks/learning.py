@@ -5,9 +5,9 @@ a seed into `runs/learning/NAME_<seed>/` (a finished one is not repeated) and pr
 `python benchmarks/learning.py --plot NAME [NAME ...] --png FILE` compares what is there: one row a name, and the curves
 of return, badge-1 rate and badge-2 rate against steps and against hours.
 
-Training episodes of 2,048 steps count as they were played, exploration included. "Steps to badge 1" is the first time at
-which it was won in at least 80 % of the last 20 episodes. Figures are medians over seeds with the quartiles; the return
-of the last 20 episodes is the interquartile mean with its bootstrap interval over seeds (Agarwal 2021, rliable).
+Training episodes of 2,048 steps count as they were played, exploration included. "Steps to badge 1" is the first time
+at which it was won in at least 80 % of the last 20 episodes. Figures are medians over seeds with the quartiles; the
+return of the last 20 episodes is the interquartile mean with its bootstrap interval over seeds (Agarwal 2021, rliable).
 """
 
 from __future__ import annotations

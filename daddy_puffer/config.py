@@ -106,6 +106,7 @@ class LearnerConfig:
     gamma: float = 0.99  # discount a step
     n_step: int = 1  # rows until the bootstrap; 1 = TD(0)
     double_q: bool = True  # van Hasselt 2016
+    expected_bootstrap: bool = False  # Expected Sarsa of softmax(Q / exploration.temperature), not its best action
     value_rescaling: bool = False  # signed hyperbolic h, Pohlen 2018
     trace_decay: float = 0.0  # lambda of Q(lambda); above 0 it takes n_step's place
     cut_traces: bool = True  # Watkins: returns end where the action was not greedy; false = Peng, as in PQN
@@ -210,6 +211,11 @@ class Config:
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        """Check what concerns two sections."""
+        ok = not self.learner.expected_bootstrap or self.exploration.temperature > 0.0
+        _require(ok, "learner.expected_bootstrap needs exploration.temperature above 0")
 
 
 # Where each part lives in the YAML: upstream's loader keeps only these top-level sections and drops any other.

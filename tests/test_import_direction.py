@@ -20,8 +20,8 @@ LAYERS = {
     **dict.fromkeys(("vector", "learner"), 5),
     **dict.fromkeys(("rollout", "command_line"), 6),
     **dict.fromkeys(("train", "evaluate", "debug_rollout"), 7),
-    **dict.fromkeys(("train_big", "train_slim", "demo"), 8),
-    "cli": 9,
+    **dict.fromkeys(("train_big", "train_slim", "demo", "plugin_command"), 8),
+    **dict.fromkeys(("cli", "plugin"), 9),
     "__main__": 10,
 }
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_training import greedy_return, make_tiny, train_tiny
 
-from daddy_puffer.config import Config, LearnerConfig, PolicyConfig, ReplayConfig, TrainConfig
+from daddy_puffer.config import Config, ExplorationConfig, LearnerConfig, PolicyConfig, ReplayConfig, TrainConfig
 from daddy_puffer.envs.tiny import Chain, CueRecall, TMaze
 from daddy_puffer.errors import UserError
 from daddy_puffer.learner.learner import Learner, NotFiniteError, milestones_ahead
@@ -25,8 +25,15 @@ BURN_IN, TRAINED, BATCH = 2, 5, 3
 ROWS = BURN_IN + TRAINED + 1
 
 
-def settings(policy: dict[str, Any] | None = None, burn_in: int = BURN_IN, seed: int = 1, **learner: Any) -> Config:
+def settings(
+    policy: dict[str, Any] | None = None,
+    burn_in: int = BURN_IN,
+    seed: int = 1,
+    temperature: float = 0.0,
+    **learner: Any,
+) -> Config:
     return Config(
+        exploration=ExplorationConfig(temperature=temperature),
         policy=PolicyConfig(**(policy or {})),
         replay=ReplayConfig(
             capacity=8000,
@@ -207,6 +214,20 @@ def test_policy_churn_is_the_share_of_best_actions_an_update_changes(monkeypatch
         parameter.data.neg_()  # turns the order of the actions round
     expected = (agent._unroll(batch)[0].argmax(-1) != q_before.argmax(-1))[mask].float().mean().item()
     assert agent._churn(batch, q_before) == pytest.approx(expected) and expected > 0.0
+
+
+def test_expected_bootstrap_weighs_values_by_the_softmax_policy() -> None:
+    config = settings(gamma=0.5, expected_bootstrap=True, temperature=0.5)
+    agent = chain_learner(config)
+    batch = sequences(agent)
+    online = torch.tensor([1.0, 0.0]).expand(TRAINED + 1, BATCH, 2)
+    target = torch.tensor([10.0, 100.0]).expand(TRAINED + 1, BATCH, 2)
+    share = 1 / (1 + np.exp(-1.0 / 0.5))
+    got = agent._targets(batch, online, target).numpy()
+    expected = batch.reward[BURN_IN:-1, 0] + 0.5 * (share * 10.0 + (1 - share) * 100.0)
+    np.testing.assert_allclose(got[:, 0], expected, rtol=1e-5)
+    with pytest.raises(UserError, match="temperature above 0"):
+        settings(expected_bootstrap=True)
 
 
 def test_rescaled_targets() -> None:

@@ -28,6 +28,7 @@ from daddy_puffer.numerics.priorities import sequence_priority
 from daddy_puffer.numerics.rescaling import rescale, unrescale
 from daddy_puffer.numerics.returns import (
     double_q_bootstrap,
+    expected_bootstrap,
     lambda_returns,
     munchausen_bonus,
     n_step_targets,
@@ -252,6 +253,8 @@ class Learner:
                 values[:-1], action, MUNCHAUSEN_TEMPERATURE, settings.munchausen_scale, MUNCHAUSEN_FLOOR
             )
             bootstrap = soft_value(values[1:], MUNCHAUSEN_TEMPERATURE)
+        elif settings.expected_bootstrap:
+            bootstrap = expected_bootstrap(q_online[1:], values[1:], self.config.exploration.temperature)
         else:
             bootstrap = double_q_bootstrap(q_online[1:] if settings.double_q else q_target[1:], values[1:])
         if settings.trace_decay:

@@ -31,6 +31,15 @@ def double_q_bootstrap(q_online: Tensor, q_target: Tensor) -> Tensor:
     return q_target.gather(-1, best).squeeze(-1)
 
 
+def expected_bootstrap(q_online: Tensor, q_target: Tensor, temperature: float) -> Tensor:
+    """Target network's value of the online network's softmax policy; both `[..., A]`, result `[...]`.
+
+    The best of several noisy values is too high, at every step anew; their mean is not (van Seijen 2009, Expected
+    Sarsa; Song 2019, the softmax Bellman operator).
+    """
+    return ((q_online / temperature).softmax(dim=-1) * q_target).sum(dim=-1)
+
+
 def n_step_targets(reward: Tensor, discount: Tensor, bootstrap: Tensor, cut: Tensor, n_step: int) -> Tensor:
     """Sum of up to `n_step` discounted rewards, then the bootstrap value.
 

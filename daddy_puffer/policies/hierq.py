@@ -154,7 +154,7 @@ class HierQ(nn.Module):
             ssm=2 * preset.modes * config.use_ssm,
         )
         memories = config.use_gru + config.use_lstm + config.use_ssm
-        features = width * memories if memories else encoded
+        features = encoded + width * memories
         self.head = QHead(features, preset.head, num_actions, config.dueling)
         self.milestones = MilestoneHead(features, spec.milestones)
 
@@ -210,7 +210,7 @@ class HierQ(nn.Module):
     def _remember(self, x: Tensor, keep: Tensor, state: HierQState) -> tuple[Tensor, HierQState]:
         """The memories in series: `[T, B, D]` to the features of the heads, and the state after the last row."""
         gru, lstm_h, lstm_c, clock, ssm = state.parts
-        seen = []
+        seen = [x]  # the heads see the present moment itself too, not only what gates let through
         if self.gru is not None:
             x, gru = self.gru(x, keep, gru)
             seen.append(x)
@@ -220,5 +220,4 @@ class HierQ(nn.Module):
         if self.ssm is not None:
             x, ssm = self.ssm(x, keep, ssm)
             seen.append(x)
-        features = torch.cat(seen[::-1], dim=-1) if seen else x
-        return features, HierQState(gru, lstm_h, lstm_c, clock, ssm)
+        return torch.cat(seen[::-1], dim=-1), HierQState(gru, lstm_h, lstm_c, clock, ssm)

@@ -1,14 +1,15 @@
 """The terms a reward is made of: pure functions (before, after) -> float, unweighted.
 
-All but `heal`, `key_item` and `damage` are differences of a potential, so that nothing is won by going back and forth; `idle` only costs.
+All but `heal`, `key_item` and `damage` are differences of a potential, so that nothing is won by going back and forth;
+`idle` only costs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from daddy_puffer.game.milestones import MILESTONES
 from daddy_puffer.game import addresses
+from daddy_puffer.game.milestones import MILESTONES
 from daddy_puffer.game.state import (
     BAG_SLICE,
     ENEMY_SLICE,

@@ -10,6 +10,7 @@ product of an episodic and a lifelong part as in Badia 2020 (NGU).
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 from typing import Any, SupportsFloat
 
@@ -46,13 +47,22 @@ class VisitCounts:
         return self._shared[index]
 
 
+@functools.cache
+def run_wide_counts() -> VisitCounts:
+    """One table for this process and those it forks after the first call."""
+    return VisitCounts()
+
+
 class Novelty(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
     """See the module's text."""
 
-    def __init__(self, env: gymnasium.Env[Observation, np.int64], weight: float, counts: VisitCounts) -> None:
-        """`weight` of r_novel in the reward; `counts` shared among environments."""
+    def __init__(
+        self, env: gymnasium.Env[Observation, np.int64], weight: float = 1.0, counts: VisitCounts | None = None
+    ) -> None:
+        """`weight` of r_novel in the reward; `counts` shared among environments, by default `run_wide_counts`."""
         super().__init__(env)
-        self._weight, self._visits = weight, counts
+        self._weight = weight
+        self._visits = run_wide_counts() if counts is None else counts
         self._cells = 0
 
     def reset(

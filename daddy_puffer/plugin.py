@@ -1,0 +1,334 @@
+"""The one file that knows pokemonred_puffer: names it resolves, its command line, its trainer.
+
+pokemonred_puffer looks up `X.Y` as attribute `Y` of its own module `policies.X`, `wrappers.X` or `rewards.X`. For X =
+daddy_puffer those modules come from here (`daddy_puffer_bootstrap.py` brings them into its packages), and their names
+are looked up when they are asked for. The first look-up marks the run as one of ours: only then is anything changed in
+that process, and only in its memory. A run that does not name us never gets here.
+
+Imports at the top are light: this file is also read to complete a command line.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import FrameType, ModuleType, TracebackType
+from typing import Any
+
+from daddy_puffer.errors import UserError
+
+HOST = "pokemonred_puffer"
+HOST_REWARD = "baseline.ObjectRewardRequiredEventsMapIdsFieldMoves"  # its default
+NAMES = {
+    "policies": ("HierQ", "HierQRNN"),
+    "rewards": ("FastRequiredEvents", "Shaped"),
+    "wrappers": ("EpsilonEnv", "Novelty"),
+}
+
+
+class UnknownName(UserError, AttributeError):
+    """A name that daddy_puffer does not have."""
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def fill(module: ModuleType) -> None:
+    """Make `pokemonred_puffer.<kind>.daddy_puffer` answer for our names."""
+    kind = module.__name__.split(".")[1]
+    module.__doc__ = f"daddy_puffer's {kind} under the names that {HOST} looks up."
+    module.__getattr__ = functools.partial(_look_up, kind)  # type: ignore[method-assign]
+    take_part()
+
+
+def _look_up(kind: str, name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(name)
+    return {"policies": _policy, "rewards": _reward, "wrappers": _wrapper}[kind](name)
+
+
+def _policy(name: str) -> Any:
+    makers = {"HierQ": make_policy, "HierQRNN": make_recurrent}
+    if name not in makers:
+        raise UnknownName(f"daddy_puffer has no policy {name!r}: there are {', '.join(NAMES['policies'])}")
+    return makers[name]
+
+
+def _wrapper(name: str) -> Any:
+    if name == "EpsilonEnv":
+        return wrap_epsilon
+    if name not in NAMES["wrappers"]:
+        raise UnknownName(f"daddy_puffer has no wrapper {name!r}: there are {', '.join(NAMES['wrappers'])}")
+    ours = importlib.import_module("daddy_puffer.wrappers")
+    ours.run_wide_counts()  # shared by the worker processes, so it has to be there before they are
+    return functools.partial(_wrap, getattr(ours, name))
+
+
+def _reward(name: str) -> Any:
+    if name not in NAMES["rewards"]:
+        raise UnknownName(f"daddy_puffer has no reward {name!r}: there are {', '.join(NAMES['rewards'])}")
+    return _fast_required_events() if name == "FastRequiredEvents" else make_shaped
+
+
+def make_policy(env: Any, **settings: Any) -> Any:
+    """The network for the host's environment `env` (its PufferLib form); `settings` as in our `policy` section.
+
+    Raises:
+        UserError: unknown setting, or an observation that lacks what HierQ reads.
+    """
+    from daddy_puffer.config import PolicyConfig
+    from daddy_puffer.learner.networks import observation_spec
+    from daddy_puffer.policies.hierq import HierQ
+    from daddy_puffer.policies.hosted import KEYS, HostedHierQ
+
+    space = getattr(env.env.observation_space, "spaces", {})
+    missing = [key for key in KEYS if key not in space]
+    if missing:
+        raise UserError(
+            f"daddy_puffer.HierQ needs the observation keys {', '.join(missing)}: put daddy_puffer.EpsilonEnv into the "
+            "wrappers, or take the set --wrappers daddy_puffer"
+        )
+    try:
+        config = PolicyConfig(**settings)
+    except TypeError as error:
+        raise UserError(f"policies.daddy_puffer.HierQ.policy: {error}") from error
+    network = HierQ(observation_spec(space), int(env.single_action_space.n), config)
+    return HostedHierQ(network, _fields(env.emulated.emulated_observation_dtype, KEYS))
+
+
+def _fields(layout: Any, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Where `keys` lie in an observation of that numpy struct type."""
+    import numpy as np
+    import torch
+
+    from daddy_puffer.policies.hosted import Field
+
+    found = {}
+    for key in keys:
+        kind, offset = layout.fields[key][:2]
+        dtype = torch.from_numpy(np.empty(0, kind.base)).dtype
+        found[key] = Field(dtype=dtype, shape=tuple(kind.shape), offset=int(offset), size=kind.itemsize)
+    return found
+
+
+def make_recurrent(env: Any, policy: Any, **settings: Any) -> Any:
+    """The host's recurrent form of the same network.
+
+    Raises:
+        UserError: unknown setting, or a policy that is not ours.
+    """
+    from daddy_puffer.policies.hosted import HostedHierQ, HostedRecurrentHierQ
+
+    if not isinstance(policy, HostedHierQ):
+        raise UserError(f"daddy_puffer.HierQRNN belongs to daddy_puffer.HierQ, not to {type(policy).__name__}")
+    try:
+        return HostedRecurrentHierQ(policy, **settings)
+    except TypeError as error:
+        raise UserError(f"policies.daddy_puffer.HierQ.rnn.args: {error}") from error
+
+
+def wrap_epsilon(env: Any, options: Any) -> Any:
+    """`EpsilonEnv` over the host's environment, whose own keys are kept."""
+    from daddy_puffer.envs.hosted import HostedGame
+    from daddy_puffer.wrappers.hosted import HostedEpsilonEnv
+
+    game = env.unwrapped
+    return _wrap(HostedEpsilonEnv, HostedGame(env, game.pyboy.memory, int(game.max_steps)), options)
+
+
+def _wrap(wrapper: Callable[..., Any], env: Any, options: Any) -> Any:
+    settings = dict(options or {})
+    try:
+        inspect.signature(wrapper).bind(env, **settings)
+    except TypeError as error:
+        raise UserError(f"wrapper daddy_puffer.{wrapper.__name__.removeprefix('Hosted')}: {error}") from error
+    return wrapper(env, **settings)
+
+
+def make_shaped(env_config: Any, reward_config: Any) -> Any:
+    """The host's reward class that `reward_config.base` names, with our shaping added."""
+    return _shaped(str((reward_config or {}).get("base", HOST_REWARD)))(env_config, reward_config)
+
+
+@functools.cache
+def _shaped(base: str) -> Any:
+    return _hosted_rewards().shaped(_host_reward(base))
+
+
+@functools.cache
+def _fast_required_events() -> Any:
+    return _hosted_rewards().fast_required_events(_host_reward(HOST_REWARD))
+
+
+def _host_reward(name: str) -> Any:
+    if name == "daddy_puffer.FastRequiredEvents":
+        return _fast_required_events()
+    module, _, attribute = name.partition(".")
+    try:
+        return getattr(importlib.import_module(f"{HOST}.rewards.{module}"), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{HOST} has no reward {name!r} to build on: {error}") from error
+
+
+def _hosted_rewards() -> ModuleType:
+    if importlib.util.find_spec("daddy_puffer.rewards.hosted") is None:
+        raise UserError(f"this daddy_puffer has no rewards for {HOST}: take --reward {HOST_REWARD}")
+    return importlib.import_module("daddy_puffer.rewards.hosted")
+
+
+# --- the run ---------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def take_part() -> None:
+    """This run names us: put our trainer in reach, and see that mistakes and dead workers end it."""
+    sys.excepthook = functools.partial(_end_of_run, sys.excepthook)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, functools.partial(_child_ended, os.getpid()))
+    trainer = sys.modules.get(f"{HOST}.cleanrl_puffer")
+    if trainer is not None:
+        hook(trainer)
+    else:
+        sys.meta_path.insert(0, _AfterImport())
+
+
+class _AfterImport:
+    """Hooks the host's trainer when it is imported after our names were."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """The host's own spec, with `hook` to follow."""
+        if name != f"{HOST}.cleanrl_puffer":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        loader: Any = spec and spec.loader
+        if loader is not None:
+            loader.exec_module = functools.partial(_execute_and_hook, loader.exec_module)
+        return spec
+
+
+def _execute_and_hook(execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+    execute(module)
+    hook(module)
+
+
+def hook(trainer: ModuleType) -> None:
+    """Let everyone who has the host's trainer by name get ours where it is meant."""
+    original = trainer.CleanPuffeRL
+    ours = functools.wraps(original, updated=())(functools.partial(make_trainer, trainer, original))
+    for module in list(sys.modules.values()):
+        if getattr(module, "__dict__", {}).get("CleanPuffeRL") is original:
+            module.CleanPuffeRL = ours  # type: ignore[attr-defined]
+    trainer.rollout = functools.partial(_rollout, trainer.rollout)  # type: ignore[attr-defined]
+
+
+def make_trainer(host: ModuleType, original: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """What `CleanPuffeRL(...)` makes in a run that names us: our trainer for our policy, the host's own otherwise.
+
+    Raises:
+        UserError: sizes that the host would stumble over later, or an unknown algorithm.
+    """
+    given = inspect.signature(original).bind(*args, **kwargs).arguments
+    config, vecenv = given["config"], given["vecenv"]
+    algorithm = config.get("algorithm", "q") if _is_ours(given["policy"]) else "ppo"
+    if algorithm not in ("q", "ppo"):
+        raise UserError(f"train.algorithm must be q or ppo, got {algorithm!r}")
+    _check_sizes(config, vecenv, algorithm)
+    trainer: Any
+    if algorithm == "q":
+        trainer = _hosted_trainer()(host, original, *args, **kwargs)
+    else:
+        trainer = original(*args, **kwargs)
+    if not hasattr(trainer, "archive_path"):  # the host prints it after a migration, archive or not
+        trainer.archive_path = Path(config.data_dir) / str(config.exp_id)
+    return trainer
+
+
+def _is_ours(policy: Any) -> bool:
+    from daddy_puffer.policies.hosted import HostedHierQ, HostedRecurrentHierQ
+
+    return any(isinstance(part, (HostedHierQ, HostedRecurrentHierQ)) for part in policy.modules())
+
+
+def _hosted_trainer() -> Any:
+    if importlib.util.find_spec("daddy_puffer.learner.hosted") is None:
+        raise UserError(f"this daddy_puffer has no trainer of its own for {HOST}: set train.algorithm: ppo")
+    return importlib.import_module("daddy_puffer.learner.hosted").HostedTrainer
+
+
+def _check_sizes(config: Any, vecenv: Any, algorithm: str) -> None:
+    agents, envs = int(vecenv.agents_per_batch), int(config.num_envs)
+    if agents == 1 and envs > 1:
+        raise UserError(f"train.env_batch_size 1 with train.num_envs {envs}: {HOST} needs at least 2, or one env")
+    if algorithm == "q":
+        return
+    for whole, part in (("batch_size", "minibatch_size"), ("minibatch_size", "bptt_horizon")):
+        if config[whole] % config[part]:
+            raise UserError(f"train.{whole} {config[whole]} must be a multiple of train.{part} {config[part]}")
+
+
+def _rollout(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The host's evaluation. It reads its own checkpoint, a pickled module, in a way that torch 2.6 refuses."""
+    if kwargs.get("model_path", args[2:3] or None) is None:
+        raise UserError("evaluate needs --checkpoint-path: a model_<epoch>.pt of a run")
+    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
+    try:
+        return original(*args, **kwargs)
+    finally:
+        del os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"]
+
+
+def _end_of_run(
+    previous: Callable[..., Any], kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print the exception (ours in one line) and stop what would keep the process from leaving."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if issubclass(kind, UserError):
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        previous(kind, error, trace)
+    for child in multiprocessing.active_children():
+        child.terminate()
+    for thread in threading.enumerate():  # the host's utilisation meter is waited for otherwise
+        stop = getattr(thread, "stop", None)
+        if type(thread).__module__ == f"{HOST}.profile" and stop is not None:
+            stop()
+
+
+def _child_ended(owner: int, number: int, frame: FrameType | None) -> None:
+    """A process has ended: raise in the main thread when it is an environment worker that was not told to.
+
+    The host waits for its workers in a loop without end. A worker prints its own traceback before this.
+    """
+    if os.getpid() != owner or sys.exc_info()[0] is not None:
+        return  # a run that is ending with another error says that one
+    for child in list(getattr(multiprocessing.process, "_children", ())):
+        code = child.exitcode
+        if code not in (None, 0, -signal.SIGTERM):
+            how = f"signal {-code}" if code < 0 else f"exit code {code}, its traceback is above"
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # once
+            raise UserError(f"environment worker {child.name} died ({how}): the run ends")
+
+
+# --- command line ----------------------------------------------------------------------------------------------------
+
+
+def complete_command_line() -> None:
+    """Complete `sys.argv` of a `python -m pokemonred_puffer.train` that names us; a mistake ends the process."""
+    from daddy_puffer.plugin_command import complete
+
+    try:
+        sys.argv[1:] = complete(sys.argv[1:], Path.cwd())
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from error

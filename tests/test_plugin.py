@@ -1,0 +1,446 @@
+"""The plug-in beside a stand-in for pokemonred_puffer; tests/upstream has the same beside the real one."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import time
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from upstream_stand_in.runs import HOST_REWARD, OURS, ROOT, SMALL, STAND_IN, Host
+
+from daddy_puffer import plugin
+from daddy_puffer.config import PolicyConfig
+from daddy_puffer.envs import RedEnv
+from daddy_puffer.envs.hosted import HostedGame
+from daddy_puffer.envs.rom import PRACTICE_ROM, PRACTICE_START, packaged
+from daddy_puffer.errors import UserError
+from daddy_puffer.plugin_command import complete
+from daddy_puffer.policies.hierq import HierQ, ObservationSpec
+from daddy_puffer.policies.hosted import Field, HostedHierQ, HostedRecurrentHierQ
+from daddy_puffer.types import VISITED_SHAPE
+from daddy_puffer.wrappers import EpsilonEnv
+from daddy_puffer.wrappers.hosted import HostedEpsilonEnv
+
+MAX_STARTUP_MICROSECONDS = 2000
+DUMP = """
+import json, sys
+print(json.dumps({"argv": sys.argv[1:], "ours": sorted(m for m in sys.modules if "daddy_puffer" in m)}))
+"""
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Host:
+    """A host that only prints what it was given."""
+    package = tmp_path / "host" / "pokemonred_puffer"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "train.py").write_text(DUMP)
+    (package / "other.py").write_text(DUMP)
+    (tmp_path / "run").mkdir()
+    return Host(tmp_path / "host", tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("train",),
+        ("-p", "multi_convolutional.MultiConvolutionalPolicy"),
+        ("train", "--policy", "mine.Policy"),
+        ("evaluate", "--rom-path", "/somewhere/daddy_puffer/practice.gb", "-w", "empty"),
+        ("train", "--exp-name", "daddy_puffer"),
+    ],
+)
+def test_runs_that_do_not_name_us_are_left_alone(echo: Host, arguments: tuple[str, ...]) -> None:
+    found = json.loads(echo.train(*arguments).stdout)
+    assert found["argv"] == list(arguments)
+    if not any("daddy_puffer" in argument for argument in arguments):
+        assert found["ours"] == ["daddy_puffer_bootstrap"]
+
+
+def test_other_programs_are_left_alone(echo: Host) -> None:
+    script = echo.folder / "script.py"
+    script.write_text(DUMP)
+    for start in (("-m", "pokemonred_puffer.other"), (str(script),), ("-c", f"import pokemonred_puffer\n{DUMP}")):
+        found = json.loads(echo.run(*start, *OURS).stdout)
+        assert found == {"argv": list(OURS), "ours": ["daddy_puffer_bootstrap"]}, start
+
+
+def test_both_ways_to_write_m(echo: Host) -> None:
+    for start in (("-u", "-m", "pokemonred_puffer.train"), ("-X", "utf8", "-mpokemonred_puffer.train")):
+        ended = echo.run(*start, *OURS, "--config", "missing.yaml")
+        assert ended.returncode == 1 and ended.stderr.startswith("error: config file"), start
+
+
+def test_the_literal_command_is_completed(echo: Host) -> None:
+    argv = json.loads(echo.train(*OURS).stdout)["argv"]
+    assert argv[:3] == ["train", "--policy-name", "daddy_puffer.HierQ"]
+    assert not Path(argv[argv.index("--config") + 1]).exists(), "the file goes when the process does"
+
+
+def test_a_mistake_is_one_line(echo: Host) -> None:
+    ended = echo.train(*OURS, "--config", "missing.yaml")
+    assert ended.returncode == 1 and ended.stdout == ""
+    assert re.fullmatch(r"error: config file \S*missing.yaml does not exist: .*\n", ended.stderr)
+
+
+def test_startup_cost(echo: Host) -> None:
+    costs: list[int] = []
+    while not costs or (min(costs) >= MAX_STARTUP_MICROSECONDS and len(costs) < 60):  # the machine may be busy
+        report = echo.run("-X", "importtime", "-c", "pass").stderr
+        line = next(line for line in report.splitlines() if line.endswith("daddy_puffer_bootstrap"))
+        costs.append(int(line.split("|")[1]))
+    assert min(costs) < MAX_STARTUP_MICROSECONDS
+
+
+def test_startup_without_the_package_is_silent(echo: Host) -> None:
+    alone = Host(echo.package_folder, echo.folder)
+    ended = alone.run("-S", "-c", f"exec(open({str(ROOT / 'daddy_puffer.pth')!r}).read())", PYTHONPATH="")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def options(args: list[str]) -> dict[str, str]:
+    """Command line after its command, as pairs."""
+    return dict(zip(args[1::2], args[2::2], strict=True))
+
+
+def test_defaults_when_the_policy_is_ours(tmp_path: Path) -> None:
+    args = complete(list(OURS), tmp_path)
+    found = options(args)
+    assert args[0] == "train"
+    assert found["--policy-name"] == "daddy_puffer.HierQ"
+    assert found["--wrappers-name"] == "daddy_puffer"
+    assert found["--reward-name"] == "daddy_puffer.FastRequiredEvents"
+    assert found["--rom-path"] == str(packaged(PRACTICE_ROM))
+    config = OmegaConf.load(found["--config"])
+    assert Path(config.env.state_dir) / f"{config.env.init_state}.state" == packaged(PRACTICE_START)
+    assert config.train.env_batch_size == config.train.num_envs
+    assert config.train.device in ("cpu", "cuda")
+
+
+def test_what_is_given_stays(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("wrappers:\n  mine: []\ntrain:\n  num_envs: 2\n  env_batch_size: 1\n  seed: 9\n")
+    given = ["evaluate", "-pdaddy_puffer.HierQ", "--wrappers=mine", "-r", HOST_REWARD, "--config", "my.yaml"]
+    args = complete([*given, "--checkpoint-path", "x.pt"], tmp_path)
+    found = options(args)
+    assert args[0] == "evaluate"
+    assert (found["--wrappers-name"], found["--reward-name"]) == ("mine", HOST_REWARD)
+    assert found["--checkpoint-path"] == "x.pt"
+    config = OmegaConf.load(found["--config"])
+    assert (config.train.seed, config.train.env_batch_size, config.wrappers.mine) == (9, 1, [])
+    assert config.train.gae_lambda == 0.95, "what the host reads and the file lacks"
+
+
+def test_the_policy_is_not_for_debug(tmp_path: Path) -> None:
+    args = complete(["debug", *OURS], tmp_path)
+    assert "--policy-name" not in options(args)
+    assert options(args)["--wrappers-name"] == "daddy_puffer"
+
+
+def test_our_own_configuration_is_understood(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "config.yaml", tmp_path / "config.yaml")
+    ours = OmegaConf.load(ROOT / "config.yaml")
+    found = options(complete(list(OURS), tmp_path))
+    config = OmegaConf.load(found["--config"])
+    assert config.train.total_timesteps == ours.train.total_steps
+    assert config.train.data_dir == ours.train.runs_dir
+    assert found["--vectorization"] == ours.train.vectorization
+    assert config.wrappers.daddy_puffer == [{"daddy_puffer.EpsilonEnv": {"frame_stack": ours.env.frame_stack}}]
+    assert config.train.replay == ours.train.replay
+
+
+@pytest.mark.parametrize(
+    ("yaml", "extra", "said"),
+    [
+        ("env: [", (), "no readable YAML"),
+        ("", ("-w", "nope"), "no wrappers.nope .known: daddy_puffer."),
+        ("", ("-r", "daddy_puffer.Nope"), "no rewards.daddy_puffer.Nope"),
+        ("- a", (), "mapping"),
+        ("", ("--rom-path", "none.gb"), "does not exist"),
+        ("env:\n  state_dir: .\n  init_state: broken\n", ("--rom-path", str(packaged(PRACTICE_ROM))), "PyBoy 2.7.0"),
+        ("env:\n  init_state: gone\n", ("--rom-path", str(packaged(PRACTICE_ROM))), "gone.state does not exist"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, yaml: str, extra: tuple[str, ...], said: str) -> None:
+    (tmp_path / "config.yaml").write_text(yaml)
+    (tmp_path / "broken.state").write_bytes(b"\x01" * 1000)
+    with pytest.raises(UserError, match=said):
+        complete([*OURS, *extra], tmp_path)
+
+
+STEPS, BATCH, BUTTONS, STRUCTURED = 6, 3, 7, 5
+
+
+def hosted() -> tuple[HostedRecurrentHierQ, dict[str, np.ndarray]]:
+    """A small network and `[BATCH, STEPS]` observations as a struct array; row (1, 3) begins an episode."""
+    layout = np.dtype(
+        {
+            "names": ["frames", "visited", "structured", "milestones", "episode"],
+            "formats": [("u1", (1, 72, 20)), ("u1", VISITED_SHAPE), ("<f4", STRUCTURED), ("u1", 2), ("<i4", 4)],
+        },
+        align=True,
+    )
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    rows = np.zeros((BATCH, STEPS), layout)
+    rows["frames"] = rng.integers(0, 256, rows["frames"].shape)
+    rows["structured"] = rng.random(rows["structured"].shape)
+    rows["episode"][1, 3, 3] = 1
+    fields = {
+        name: Field(dtype=dtype, shape=layout[name].shape, offset=layout.fields[name][1], size=layout[name].itemsize)
+        for name, dtype in zip(layout.names, (*[torch.uint8] * 2, torch.float32, torch.uint8, torch.int32), strict=True)
+    }
+    network = HierQ(ObservationSpec(stack=1, structured=STRUCTURED, milestones=16), BUTTONS, PolicyConfig())
+    return HostedRecurrentHierQ(HostedHierQ(network, fields), temperature=0.5), rows
+
+
+def packed(rows: np.ndarray) -> torch.Tensor:
+    """u8 `[B, T, bytes]`."""
+    return torch.from_numpy(np.ascontiguousarray(rows).view(np.uint8).reshape(*rows.shape, -1))
+
+
+def test_hosted_network_is_the_network_and_steps_as_it_unrolls() -> None:
+    policy, rows = hosted()
+    network = policy.network
+    q_values, after, aux = network.unroll(
+        *(torch.from_numpy(rows[key].swapaxes(0, 1).copy()) for key in ("frames", "structured", "visited")),
+        torch.from_numpy(rows["episode"][:, :, 3].T.astype(bool)),
+        network.initial_state(BATCH),
+    )
+    logits, value, (h, c) = policy(packed(rows), None)
+    assert logits.shape == (BATCH * STEPS, BUTTONS) and value.shape == (BATCH * STEPS, 1)
+    torch.testing.assert_close(logits.view(BATCH, STEPS, BUTTONS), q_values.transpose(0, 1) / 0.5)
+    torch.testing.assert_close(value.view(BATCH, STEPS), aux.value.T)
+    assert h.shape == c.shape == (network.num_layers, BATCH, network.hidden_size)
+    state = tuple(torch.zeros(1, BATCH, network.hidden_size) for _ in range(2))
+    for step in range(STEPS):
+        stepped, _, state = policy(packed(rows[:, step : step + 1])[:, 0], state)
+        torch.testing.assert_close(stepped, logits.view(BATCH, STEPS, BUTTONS)[:, step], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(state, (h, c), atol=1e-5, rtol=1e-5)
+
+
+def test_the_first_step_flag_forgets() -> None:
+    policy, rows = hosted()
+    zeros = policy(packed(rows[:, 3:4]), None)[0]
+    filled = tuple(torch.ones(1, BATCH, policy.network.hidden_size) for _ in range(2))
+    logits = policy(packed(rows[:, 3:4]), filled)[0]
+    torch.testing.assert_close(logits[1], zeros[1])
+    assert not torch.allclose(logits[0], zeros[0])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Host, str]:
+    """A finished run of the literal command, and what it printed."""
+    host = Host(STAND_IN, tmp_path_factory.mktemp("hosted"))
+    (host.folder / "config.yaml").write_text(SMALL)
+    ended = host.train(*OURS, "--reward", HOST_REWARD, "--vectorization", "serial")
+    assert ended.returncode == 0, ended.stderr
+    return host, ended.stdout
+
+
+def test_the_hosts_own_trainer_trains_our_network(trained: tuple[Host, str]) -> None:
+    losses = [float(number) for number in re.findall(r"_loss=(\S+?)[,)]", trained[1])]
+    assert len(losses) == 4 and np.isfinite(losses).all() and any(losses)
+    assert "Done training" in trained[1]
+
+
+def test_evaluate_reads_its_checkpoint(trained: tuple[Host, str]) -> None:
+    host, _ = trained
+    (checkpoint,) = host.folder.glob("runs/*/model_000002.pt")
+    ended = host.train("evaluate", *OURS, "-r", HOST_REWARD, "--checkpoint-path", str(checkpoint))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("Reward:") == 20
+
+
+def test_a_dead_worker_ends_the_run_with_its_traceback(tmp_path: Path) -> None:
+    host = Host(STAND_IN, tmp_path)
+    (host.folder / "config.yaml").write_text(SMALL + "rewards:\n  baseline.Failing:\n    reward:\n      event: 1.0\n")
+    begin = time.monotonic()
+    ended = host.train(*OURS, "-r", "baseline.Failing", seconds=60)
+    assert ended.returncode == 1, time.monotonic() - begin
+    assert "RuntimeError: the tenth step went wrong" in ended.stderr
+    assert re.search(r"^error: environment worker \S+ died \(exit code 1", ended.stderr, re.MULTILINE)
+
+
+MIXED = """
+import sys
+from pathlib import Path
+import numpy as np
+from omegaconf import OmegaConf
+from daddy_puffer.errors import UserError
+from daddy_puffer.plugin_command import complete
+from pokemonred_puffer import cleanrl_puffer, train
+
+stock = train.CleanPuffeRL
+config = OmegaConf.load(complete(["--policy", "daddy_puffer.HierQ"], Path.cwd())[-3])
+ours, theirs = {"daddy_puffer.EpsilonEnv": {"frame_stack": 2}}, {"episode_stats.EpisodeStatsWrapper": {}}
+config.wrappers.mixed, config.wrappers.reversed, config.wrappers.theirs = [ours, theirs], [theirs, ours], [theirs]
+rom = Path(sys.argv[1])
+
+
+def env_of(wrappers):
+    creator, kwargs = train.setup(config, wrappers, train.REWARD, rom)
+    return creator(**kwargs)
+
+
+bare = env_of("theirs")
+assert "pokemonred_puffer.wrappers.daddy_puffer" not in sys.modules and train.CleanPuffeRL is stock
+try:
+    train.make_policy(bare, "daddy_puffer.HierQ", config)
+except UserError as error:
+    print("missing:", error)
+for wrappers in ("mixed", "reversed"):
+    env = env_of(wrappers)
+    before, _ = env.reset(seed=1)
+    struct = before.view(env.obs_dtype)[0]
+    assert struct["episode"][3] == 1 and struct["frames"].shape == (2, 72, 20)
+    assert (struct["frames"][1] == struct["screen"][:, :, 0]).all() and struct["frames"].any()
+    after, _, _, _, info = env.step(np.int64(0))
+    struct = after.view(env.obs_dtype)[0]
+    assert struct["episode"][3] == 0 and struct["episode"][1] == 1 and info["length"] == 1
+    assert struct["structured"][0] == struct["map_id"][0] and struct["visited"][4, 4] == 1
+    policy = train.make_policy(env, "daddy_puffer.HierQ", config)
+assert train.CleanPuffeRL is not stock and cleanrl_puffer.CleanPuffeRL is train.CleanPuffeRL
+for kind, name in (("policies", "Nope"), ("wrappers", "Nope"), ("rewards", "Nope")):
+    try:
+        train.find(kind, f"daddy_puffer.{name}")
+    except UserError as error:
+        print("unknown:", error)
+print("mixed")
+"""
+
+
+def test_our_names_among_theirs(tmp_path: Path) -> None:
+    ended = Host(STAND_IN, tmp_path).run("-c", MIXED, str(packaged(PRACTICE_ROM)))
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert lines[0].startswith("missing: daddy_puffer.HierQ needs the observation keys frames")
+    assert [line.split("'")[1] for line in lines[1:4]] == ["Nope"] * 3
+    assert lines[-1] == "mixed"
+
+
+LATE = """
+from pokemonred_puffer.wrappers import daddy_puffer  # before the trainer is known
+from pokemonred_puffer import cleanrl_puffer, train
+assert train.CleanPuffeRL is cleanrl_puffer.CleanPuffeRL and not isinstance(train.CleanPuffeRL, type)
+assert train.CleanPuffeRL.__name__ == "CleanPuffeRL"
+"""
+
+
+def test_the_order_of_imports_does_not_matter(tmp_path: Path) -> None:
+    ended = Host(STAND_IN, tmp_path).run("-c", LATE)
+    assert ended.returncode == 0, ended.stderr
+
+
+class Recorded:
+    """A trainer that keeps what it was given."""
+
+    def __init__(self, exp_name: str, config: Any, vecenv: Any, policy: Any) -> None:
+        self.given = (exp_name, config, vecenv, policy)
+
+
+class RecordedOurs(Recorded):
+    """The same, as ours is called."""
+
+    def __init__(self, host: ModuleType, original: type, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.host, self.original = host, original
+
+
+def train_settings(**changed: Any) -> Any:
+    """What the trainer reads of the host's configuration."""
+    sizes = {"num_envs": 4, "batch_size": 64, "minibatch_size": 32, "bptt_horizon": 8}
+    return OmegaConf.create({**sizes, "data_dir": "runs", "exp_id": "x", **changed})
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings", "kind"),
+    [
+        ("ours", {}, RecordedOurs),
+        ("ours", {"algorithm": "q", "minibatch_size": 30}, RecordedOurs),
+        ("ours", {"algorithm": "ppo"}, Recorded),
+        ("theirs", {}, Recorded),
+        ("theirs", {"algorithm": "q"}, Recorded),
+    ],
+)
+def test_which_trainer_is_made(
+    monkeypatch: pytest.MonkeyPatch, policy: str, settings: dict[str, Any], kind: type
+) -> None:
+    monkeypatch.setattr(plugin, "_hosted_trainer", lambda: RecordedOurs)
+    host, vecenv, config = ModuleType("host"), SimpleNamespace(agents_per_batch=4), train_settings(**settings)
+    network = torch.nn.Sequential(hosted()[0] if policy == "ours" else torch.nn.Linear(2, 2))
+    made = plugin.make_trainer(host, Recorded, "name", config, vecenv, policy=network)
+    assert type(made) is kind
+    assert made.given == ("name", config, vecenv, network)
+    if isinstance(made, RecordedOurs):
+        assert (made.host, made.original) == (host, Recorded)
+    assert made.archive_path == Path("runs/x"), "printed after a migration, archive or not"
+
+
+@pytest.mark.parametrize(
+    ("settings", "agents", "said"),
+    [
+        ({"algorithm": "dqn"}, 4, "must be q or ppo, got 'dqn'"),
+        ({"algorithm": "ppo", "minibatch_size": 30}, 4, "batch_size 64 must be a multiple of train.minibatch_size 30"),
+        ({"algorithm": "ppo", "bptt_horizon": 5}, 4, "minibatch_size 32 must be a multiple of train.bptt_horizon 5"),
+        ({}, 1, "env_batch_size 1 with train.num_envs 4"),
+    ],
+)
+def test_sizes_that_the_host_stumbles_over(settings: dict[str, Any], agents: int, said: str) -> None:
+    vecenv = SimpleNamespace(agents_per_batch=agents)
+    with pytest.raises(UserError, match=said):
+        plugin.make_trainer(ModuleType("host"), Recorded, "name", train_settings(**settings), vecenv, hosted()[0])
+
+
+class NotANumber(gymnasium.Wrapper):
+    """Every reward is NaN."""
+
+    def step(self, action: Any) -> Any:
+        observation, _, terminated, truncated, info = self.env.step(action)
+        return observation, math.nan, terminated, truncated, info
+
+
+def test_epsilon_env_keeps_the_hosts_keys_and_no_reward_poisons_it() -> None:
+    game = RedEnv(max_steps=50)
+    env = HostedEpsilonEnv(NotANumber(HostedGame(game, game.memory, 5)), frame_stack=2)
+    observation, _ = env.reset(seed=0)
+    assert set(observation) == set(env.observation_space.spaces) > {"events", "screen", "frames", "visited"}
+    with pytest.warns(RuntimeWarning, match="nan"):
+        observation, reward, *_ = env.step(np.int64(0))
+    assert reward == 0.0 and observation["ledger"][0] == 0.0
+    assert env.observation_space.contains(observation)
+    env.close()
+
+
+def test_hosted_game_sees_what_our_own_environment_sees() -> None:
+    keys = ("screen", "visited")
+    ours = EpsilonEnv(RedEnv(keys=keys, max_steps=60), frame_stack=1)
+    game = RedEnv(keys=("screen",), max_steps=60)
+    theirs = HostedEpsilonEnv(HostedGame(game, game.memory, 60), frame_stack=1)
+    (mine, _), (other, _) = ours.reset(seed=0), theirs.reset(seed=0)
+    buttons = np.random.default_rng(1).integers(0, BUTTONS, 50)
+    for button in [None, *buttons]:
+        if button is not None:
+            mine, other = ours.step(button)[0], theirs.step(button)[0]
+        for key, value in mine.items():
+            np.testing.assert_array_equal(other[key], value, err_msg=key)
+    assert mine["visited"].sum() > 1
+    ours.close()
+    theirs.close()
+
+
+def test_an_unpacked_screen_is_refused() -> None:
+    game = RedEnv(keys=("screen",), two_bit=False)
+    with pytest.raises(UserError, match="two_bit"):
+        HostedGame(game, game.memory, 5)
+    game.close()

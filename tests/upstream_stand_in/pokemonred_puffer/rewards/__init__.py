@@ -1,0 +1,1 @@
+"""Reward classes, which are environments."""

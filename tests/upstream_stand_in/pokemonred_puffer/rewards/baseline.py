@@ -1,0 +1,29 @@
+"""The default reward: story events."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pokemonred_puffer.environment import EVENT_BYTES, EVENTS, RedGymEnv
+
+
+class ObjectRewardRequiredEventsMapIdsFieldMoves(RedGymEnv):
+    def __init__(self, env_config: Any, reward_config: Any) -> None:
+        super().__init__(env_config)
+        self.weight = reward_config["event"]
+
+    def get_game_state_reward(self) -> dict[str, float]:
+        bits = sum(byte.bit_count() for byte in self.pyboy.memory[EVENTS : EVENTS + EVENT_BYTES])
+        return {"event": self.weight * bits}
+
+
+class Failing(ObjectRewardRequiredEventsMapIdsFieldMoves):
+    """Raises, or is killed, on the tenth step of a worker."""
+
+    def step(self, action: int) -> Any:
+        if self.step_count == 10:
+            if os.environ.get("STAND_IN_FAILURE") == "killed":
+                os.kill(os.getpid(), 9)
+            raise RuntimeError("the tenth step went wrong")
+        return super().step(action)
