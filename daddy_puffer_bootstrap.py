@@ -7,8 +7,11 @@ imported by then; everything else waits until it is needed.
 """
 
 import sys
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+
+TYPE_CHECKING = False  # as typing's, whose import would cost more than all the rest
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 HOST = "pokemonred_puffer"
 NAME = "daddy_puffer"
@@ -18,10 +21,10 @@ ANSWERED = frozenset(f"{HOST}.{kind}.{NAME}" for kind in ("policies", "rewards",
 class Loader:
     """Fills one of our modules inside the host's packages."""
 
-    def create_module(self, spec: ModuleSpec) -> None:
+    def create_module(self, spec: "ModuleSpec") -> None:
         """The usual kind."""
 
-    def exec_module(self, module: ModuleType) -> None:
+    def exec_module(self, module: "ModuleType") -> None:
         """Names are looked up when they are asked for."""
         from daddy_puffer import plugin
 
@@ -35,12 +38,12 @@ class Finder:
         """The command line is completed at most once."""
         self._completed = False
 
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> "ModuleSpec | None":
         """A spec for our three names, None for everything else."""
         if not fullname.startswith(HOST):
             return None
         if fullname in ANSWERED:
-            return ModuleSpec(fullname, Loader(), origin=NAME)  # type: ignore[arg-type]
+            return type(sys.__spec__)(fullname, Loader(), origin=NAME)  # type: ignore[arg-type]
         if fullname == HOST and not self._completed:
             self._completed = True
             self._complete()

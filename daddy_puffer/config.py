@@ -70,7 +70,7 @@ class ReplayConfig:
     sequence_period: int = 10  # rows between stored recurrent states, where sequences may start
     batch_size: int = 8  # sequences in an update
     learning_starts: int = 3_000  # transitions stored before the first update
-    prioritized: bool = True
+    prioritized: bool = False  # draw sequences by TD error instead of evenly: on the cartridge it learned less
     priority_exponent: float = 0.9  # R2D2 table 2
     importance_sampling_exponent: float = 0.6  # R2D2 table 2
     max_priority_weight: float = 0.9  # share of max against mean absolute TD error
@@ -103,17 +103,17 @@ class LearnerConfig:
 
     learning_rate: float = 5e-4
     recurrent_learning_rate_scale: float = 0.5  # RESeL: recurrent cells learn slower than heads
-    gamma: float = 0.99  # discount a step
+    gamma: float = 0.97  # discount a step
     n_step: int = 1  # rows until the bootstrap; 1 = TD(0)
     double_q: bool = True  # van Hasselt 2016
-    expected_bootstrap: bool = False  # Expected Sarsa of softmax(Q / exploration.temperature), not its best action
+    expected_bootstrap: bool = True  # Expected Sarsa of softmax(Q / exploration.temperature), not its best action
     value_rescaling: bool = False  # signed hyperbolic h, Pohlen 2018
     trace_decay: float = 0.0  # lambda of Q(lambda); above 0 it takes n_step's place
     cut_traces: bool = True  # Watkins: returns end where the action was not greedy; false = Peng, as in PQN
     munchausen_scale: float = 0.0  # M-DQN, Vieillard 2020 has 0.9; above 0 it takes double_q's place
     milestone_loss_weight: float = 0.05  # share of foreseeing milestones in the loss
     target_network: bool = True  # false: the online network is its own target, as in PQN
-    target_period_updates: int = 50  # updates between target network copies
+    target_period_updates: int = 8  # updates between target network copies
     max_grad_norm: float = 10.0
     replay_ratio: float = 6.0  # trained rows for each environment step
 
@@ -142,12 +142,12 @@ class ExplorationConfig:
     """Epsilon-greedy, annealed by environment steps."""
 
     epsilon_start: float = 1.0
-    epsilon_end: float = 0.03
+    epsilon_end: float = 0.02
     epsilon_decay_steps: int = 40_000  # environment steps of all envs together
     repeat_exponent: float = 2.0  # of the zeta distribution of how long a random action lasts, Dabney 2021
     repeat_longest: int = 32  # steps at most; 1 = plain epsilon-greedy
     ladder: float = 0.0  # env i of N explores with epsilon ** (1 + ladder * i / (N - 1)); R2D2 has 7, 0 = all alike
-    temperature: float = 0.0  # other steps draw from softmax(Q / temperature); 0 = the best action
+    temperature: float = 0.05  # other steps draw from softmax(Q / temperature); 0 = the best action
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -163,6 +163,7 @@ class ExplorationConfig:
 class TrainConfig:
     """The run."""
 
+    algorithm: str = "q"  # q; under pokemonred_puffer also ppo, its own trainer on the same network
     num_envs: int = 8
     num_workers: int = 2
     vectorization: str = "multiprocessing"  # serial | multiprocessing
@@ -183,6 +184,9 @@ class TrainConfig:
         """Check ranges."""
         kinds = ("serial", "multiprocessing")
         _require(self.vectorization in kinds, f"train.vectorization must be one of {kinds}, got {self.vectorization!r}")
+        algorithms = ("q", "ppo")
+        ok = self.algorithm in algorithms
+        _require(ok, f"train.algorithm must be one of {algorithms}, got {self.algorithm!r}")
         _require(self.log_interval >= 1 and self.save_interval >= 1, "train.log_interval and save_interval >= 1")
         _require(self.keep_checkpoints >= 1, f"train.keep_checkpoints >= 1, got {self.keep_checkpoints}")
         if self.vectorization == "multiprocessing":

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from daddy_puffer.config import Config
+from daddy_puffer.errors import UserError
 from daddy_puffer.learner.checkpoint import checkpoint_step
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.stop import StopSignals
@@ -40,6 +41,8 @@ class TrainResult:
 
 def train(config: Config, resume: Path | None = None, film_steps: int = FILM_STEPS) -> TrainResult:
     """Train until the steps are done, time is up or a signal comes, then film; `resume` is a checkpoint folder."""
+    if config.train.algorithm != "q":
+        raise UserError("train.algorithm ppo is pokemonred_puffer's trainer: start python -m pokemonred_puffer.train")
     torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.train.seed)
     folder = choose_run_folder(config, resume)

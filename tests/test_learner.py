@@ -42,8 +42,11 @@ def settings(
             sequence_period=4,
             batch_size=16,
             learning_starts=200,
+            prioritized=True,
         ),
-        learner=LearnerConfig(**{"learning_rate": 2e-3, "target_period_updates": 100, **learner}),
+        learner=LearnerConfig(
+            **{"learning_rate": 2e-3, "target_period_updates": 100, "expected_bootstrap": False, **learner}
+        ),
         train=TrainConfig(num_envs=8, seed=seed, device="cpu"),
     )
 
@@ -227,7 +230,7 @@ def test_expected_bootstrap_weighs_values_by_the_softmax_policy() -> None:
     expected = batch.reward[BURN_IN:-1, 0] + 0.5 * (share * 10.0 + (1 - share) * 100.0)
     np.testing.assert_allclose(got[:, 0], expected, rtol=1e-5)
     with pytest.raises(UserError, match="temperature above 0"):
-        settings(expected_bootstrap=True)
+        settings(expected_bootstrap=True, temperature=0.0)
 
 
 def test_rescaled_targets() -> None:

@@ -1,0 +1,445 @@
+"""The trainer inside a host's loop. The host here is a small one with the seams of the real one (tests/upstream)."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pufferlib.emulation
+import pufferlib.utils
+import pufferlib.vector
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+from support import MILESTONE_BYTES, STACK, STRUCTURED, FakeLearner, FakeRed
+
+from daddy_puffer.config import Config, ReplayConfig
+from daddy_puffer.errors import UserError
+from daddy_puffer.learner.hosted import (
+    HostedTrainer,
+    RowQueues,
+    StepwiseTrainer,
+    WatchedVecenv,
+    hosted_config,
+)
+from daddy_puffer.learner.trainer import TrainingDivergedError
+from daddy_puffer.policies.hierq import HierQ, ObservationSpec
+from daddy_puffer.policies.hosted import HostedHierQ, HostedRecurrentHierQ
+from daddy_puffer.replay import SequenceReplay
+from daddy_puffer.types import Action, EpisodeFlag, StepBatch
+
+ENVS = 4
+TRAIN = {
+    "seed": 3,
+    "torch_deterministic": True,
+    "verbose": True,
+    "device": "cpu",
+    "compile": False,
+    "batch_size": 64,
+    "minibatch_size": 7,
+    "bptt_horizon": 3,
+    "num_envs": ENVS,
+    "total_timesteps": 256,
+    "checkpoint_interval": 2,
+    "learning_rate": 1.0,
+    "anneal_lr": False,
+    "env": "Tiny",
+    "exp_id": "run",
+    "replay": {"capacity": 2000, "learning_starts": 40, "sequence_length": 10, "burn_in": 2, "batch_size": 4},
+}
+
+
+class Profile:
+    """Times by phase, in the host's names."""
+
+    names = ("env", "eval_forward", "eval_misc", "train_forward", "learn", "train_misc")
+
+    def __init__(self) -> None:
+        for name in self.names:
+            setattr(self, name, pufferlib.utils.Profiler())
+        self.SPS = 0.0
+
+    def __iter__(self) -> Any:
+        yield from (("SPS", self.SPS), ("learn_time", self.learn.elapsed))  # type: ignore[attr-defined]
+
+    def update(self, trainer: Any) -> bool:
+        assert set(trainer._timers) == {"evaluate", "train"}
+        return True
+
+
+@dataclass
+class Losses:
+    policy_loss: float = 0.0
+
+
+@dataclass
+class Loop:
+    """The host's trainer: what it asks of its parts in `evaluate`, and in which order."""
+
+    exp_name: str
+    config: Any
+    vecenv: Any
+    policy: Any
+    wandb_client: Any = None
+    profile: Profile = field(default_factory=Profile)
+    losses: Any = field(default_factory=Losses)
+    global_step: int = 0
+    epoch: int = 0
+    stats: dict = field(default_factory=dict)
+    msg: str = ""
+    infos: dict = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        self.utilization = object()
+        if self.config.batch_size % self.config.minibatch_size or self.config.compile:
+            raise ValueError("sizes of a learner that is not used, or a policy compiled for nothing")
+        self.vecenv.async_reset(self.config.seed)
+        self.experience: Any = None
+        self.uncompiled_policy = self.policy
+        self.optimizer: Any = None
+        self.last_log_time = time.time() - 60
+
+    @pufferlib.utils.profile
+    def evaluate(self) -> None:
+        assert self.experience.lstm_h is None
+        self.infos.clear()
+        while not self.experience.full:
+            o, r, d, t, info, env_id, mask = self.vecenv.recv()
+            self.global_step += sum(mask)
+            seen = torch.as_tensor(o)
+            with torch.no_grad():
+                actions, logprob, _, value = self.policy(seen)
+            value, actions = value.flatten(), actions.cpu().numpy()
+            if self.config.num_envs == 1:
+                actions, logprob = np.expand_dims(actions, 0), logprob.unsqueeze(0)
+            assert actions.shape == logprob.shape == (len(o),)
+            self.experience.store(seen, value, actions, logprob, r, d, env_id, torch.as_tensor(mask))
+            for key in (key for i in info for key in i):
+                self.infos[key].append(1)
+            self.vecenv.send(actions)
+        if self.config.get("swarm"):
+            self.vecenv.async_reset()
+        self.stats = {"parameters": sum(p.numel() for p in self.policy.parameters())}
+
+    def train(self) -> None:
+        raise AssertionError("this is the learner that ours replaces")
+
+    def save_checkpoint(self) -> str:
+        path = Path(self.config.data_dir) / self.config.exp_id / f"model_{self.epoch:06d}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(self.uncompiled_policy, path)
+        torch.save({"optimizer_state_dict": self.optimizer.state_dict()}, path.parent / "trainer_state.pt")
+        return str(path)
+
+    def close(self) -> None:
+        self.vecenv.close()
+        self.save_checkpoint()
+
+
+class Host(ModuleType):
+    """The module that `Loop` is of."""
+
+    pufferlib = pufferlib
+
+    def __init__(self) -> None:
+        super().__init__("host")
+        self.dashboards: list[dict[str, float]] = []
+
+    def print_dashboard(self, env: Any, meter: Any, step: int, epoch: int, *rest: Any) -> None:
+        self.dashboards.append(dict(vars(rest[1])))
+
+
+class Client:
+    """Keeps what wandb is given."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+
+class Uneven:
+    """Two vectorized environments behind one: batches hold one of them, the second comes once for thrice the first."""
+
+    def __init__(self, halves: list[Any]) -> None:
+        self._halves, self._turn, self._calls = halves, 0, 0
+        self.driver_env = halves[0].driver_env
+        self.single_action_space = halves[0].single_action_space
+        self.num_agents, self.agents_per_batch = 2 * halves[0].num_agents, halves[0].num_agents
+
+    def async_reset(self, seed: int = 42) -> None:
+        for half in self._halves:
+            half.async_reset(seed)
+
+    def recv(self) -> tuple[Any, ...]:
+        self._turn = int(self._calls % 4 == 3)
+        self._calls += 1
+        given = self._halves[self._turn].recv()
+        return (*given[:5], given[5] + self._turn * self.agents_per_batch, given[6])
+
+    def send(self, actions: np.ndarray) -> None:
+        self._halves[self._turn].send(actions)
+
+    def close(self) -> None:
+        for half in self._halves:
+            half.close()
+
+
+def packed(env: gymnasium.Env | None = None) -> Any:
+    return pufferlib.emulation.GymnasiumPufferEnv(env=env or FakeRed(terminate_at=9, truncate_at=0))
+
+
+def serial(count: int = ENVS, creator: Any = packed) -> Any:
+    return pufferlib.vector.Serial([creator] * count, [[]] * count, [{}] * count, count)
+
+
+def make_policy() -> torch.nn.Module:
+    spec = ObservationSpec(stack=STACK, structured=STRUCTURED, milestones=8 * MILESTONE_BYTES)
+    torch.manual_seed(1)
+    inner = HostedRecurrentHierQ(HostedHierQ(HierQ(spec, len(Action), Config().policy), {}))
+    return torch.nn.ModuleList([inner])  # the host's wrapper
+
+
+def make_trainer(tmp_path: Path, vecenv: Any = None, client: Any = None, **settings: Any) -> tuple[Any, Host]:
+    host = Host()
+    config = OmegaConf.create({**TRAIN, "data_dir": str(tmp_path), **settings})
+    vecenv = vecenv or serial(config.num_envs)
+    trainer = HostedTrainer(host, Loop, "name", config=config, vecenv=vecenv, policy=make_policy(), wandb_client=client)
+    return trainer, host
+
+
+def run(trainer: Any) -> None:
+    try:
+        while trainer.global_step < trainer.config.total_timesteps:
+            trainer.evaluate()
+            trainer.train()
+    finally:
+        trainer.close()
+
+
+def section(**settings: Any) -> DictConfig:
+    return OmegaConf.create({"seed": 1, "device": "cpu", **settings})
+
+
+def stepwise(vecenv: Any, num_envs: int, learner: Any = None) -> tuple[WatchedVecenv, StepwiseTrainer, SequenceReplay]:
+    """The parts below the host's loop; the learner's state counts the rows of an episode."""
+    watched = WatchedVecenv(vecenv)
+    config = hosted_config(section(exploration={"epsilon_end": 0.5}), num_envs=num_envs, frame_stack=STACK)
+    learner = learner or FakeLearner(Action.B)
+    replay = SequenceReplay(
+        ReplayConfig(capacity=4000, learning_starts=2000, sequence_length=6, sequence_period=1, burn_in=0),
+        num_envs=num_envs,
+        frame_stack=STACK,
+        structured_size=STRUCTURED,
+        milestone_size=MILESTONE_BYTES,
+        state_size=learner.state_size,
+        seed=0,
+    )
+    together = watched.agents_per_batch == num_envs
+    trainer = StepwiseTrainer(config, learner, replay, num_envs=num_envs, num_actions=7, together=together)
+    return watched, trainer, replay
+
+
+@pytest.mark.parametrize("kind", ["together", "uneven", "one"])
+@pytest.mark.parametrize("resets", [False, True])
+def test_replay_holds_each_environments_own_sequence(kind: str, resets: bool) -> None:
+    vecenv = Uneven([serial(2), serial(2)]) if kind == "uneven" else serial(1 if kind == "one" else ENVS)
+    watched, trainer, replay = stepwise(vecenv, vecenv.num_agents)
+    watched.async_reset(5)
+    for step in range(200):
+        watched.recv()
+        assert watched.batch is not None
+        watched.send(trainer.act(watched.batch))
+        if resets and step % 31 == 30:
+            watched.async_reset(step)
+    trainer.close()
+    assert replay.check_valid() == (True, "") and trainer.dropped_rows == 0
+    batch = replay.sample(200)
+    step, action_before = batch.structured[..., 0], batch.structured[..., 2]
+    follows = ~batch.first[1:]
+    np.testing.assert_array_equal(follows, batch.mask[:-1])
+    np.testing.assert_array_equal((step[:-1] + 1)[follows], step[1:][follows])
+    np.testing.assert_array_equal(batch.action[:-1][follows], action_before[1:][follows])
+    np.testing.assert_array_equal(batch.reward[:-1][follows], (batch.action[:-1] == Action.A)[follows])
+    np.testing.assert_array_equal(batch.terminated[:-1][follows], (step[1:] == 9)[follows])
+    assert (step[batch.first] == 0).all() and batch.first.any() and len(np.unique(batch.action)) == 7
+    inside = ~batch.first[0]
+    np.testing.assert_array_equal(batch.state[inside, 0], step[0, inside])
+    cut = batch.first[1:] & (step[:-1] < 9)
+    assert cut.any() == resets, "a reset from outside ends an episode anywhere"
+
+
+class Unmarked(FakeRed):
+    """Is begun anew at its 7th step by someone else: the number of the episode says so, no flag does."""
+
+    def step(self, action: Any) -> Any:
+        if self.life == 6:
+            self.reset()
+        return super().step(action)
+
+
+def test_a_new_episode_without_its_first_row_is_noticed() -> None:
+    watched, trainer, _ = stepwise(serial(1, lambda: packed(Unmarked(truncate_at=0))), 1)
+    watched.async_reset(5)
+    found = []
+    for _ in range(12):
+        watched.recv()
+        assert watched.batch is not None
+        found.append(bool(watched.batch.first[0]))
+        watched.send(trainer.act(watched.batch))
+    trainer.close()
+    assert found == [t in (0, 7) for t in range(12)]
+
+
+def row(env: int, number: int) -> StepBatch:
+    """Row `number` of environment `env`, which no episode ends."""
+    no = np.zeros(1, bool)
+    seen = {"n": np.array([number])}
+    return StepBatch(seen, np.zeros(1, np.float32), no, no, np.array([number == 0]), np.array([env]), [])
+
+
+def test_an_environment_far_ahead_loses_rows_but_no_order() -> None:
+    queues, stored = RowQueues(2, longest=8), []
+    for number in range(400):
+        for env in [0, 1] if number % 5 == 0 else [0]:  # the first is five times as fast
+            count = number if env == 0 else number // 5
+            rows = queues.put(row(env, count), np.array([count]), np.array([[float(count)]]))
+            stored += [(whole, action, state) for whole, action, state in rows]
+    assert len(stored) == 80 and queues.dropped >= 400 - 80 - 8
+    numbers = np.array([whole.observation["n"] for whole, _, _ in stored])
+    first = np.array([whole.first for whole, _, _ in stored])
+    np.testing.assert_array_equal(numbers, [action for _, action, _ in stored])
+    np.testing.assert_array_equal(numbers, [state[:, 0] for _, _, state in stored])
+    np.testing.assert_array_equal(numbers[:, 1], np.arange(80))
+    gap = np.diff(numbers[:, 0], prepend=-1) != 1
+    np.testing.assert_array_equal(first[1:, 0], gap[1:])
+    assert first[1:, 0].mean() < 0.3, "most rows still follow the one before them"
+
+
+def test_the_loop_learns_and_says_so(tmp_path: Path) -> None:
+    client = Client()
+    exploration = {"epsilon_decay_steps": 400, "epsilon_end": 0.1, "temperature": 0.0}
+    learner = {"target_period_updates": 10, "expected_bootstrap": False, "gamma": 0.5}
+    trainer, host = make_trainer(
+        tmp_path,
+        client=client,
+        total_timesteps=1200,
+        checkpoint_interval=5,
+        exploration=exploration,
+        learner=learner,
+    )
+    assert isinstance(trainer, Loop)
+    run(trainer)
+    assert trainer.global_step == 19 * 64 and trainer.epoch == 19
+    assert trainer.stats["parameters"] == sum(p.numel() for p in make_policy().parameters())
+    shown = host.dashboards[-1]
+    assert {"loss", "td_loss", "q_mean", "td_error_mean", "epsilon", "updates"} <= set(shown)
+    assert all(math.isfinite(value) for losses in host.dashboards for value in losses.values())
+    assert "policy_loss" not in host.dashboards[0], "no losses of a learner that is not there"
+    rows = client.rows
+    assert len(rows) == 1, "one row in five seconds"
+    assert {"Overview/SPS", "Overview/learning_rate", "losses/epsilon", "performance/SPS", "replay/transitions"} <= set(
+        rows[0]
+    )
+    ratio = trainer._measured["replay/ratio"]
+    assert 0.8 * Config().learner.replay_ratio < ratio <= Config().learner.replay_ratio
+    assert shown["updates"] >= 50 and shown["q_mean"] > 1.0, "every A pays 1 at a discount of 0.5"
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        *(f"model_{epoch:06d}.pt" for epoch in (5, 10, 15, 19)),
+        "trainer_state.pt",
+    ]
+    saved = torch.load(tmp_path / "run" / "model_000019.pt", weights_only=False)[0]
+    assert greedy_share_of_a(saved) > 0.95
+    assert greedy_share_of_a(make_policy()[0]) < 0.5
+    groups = torch.load(tmp_path / "run" / "trainer_state.pt", weights_only=True)["optimizer_state_dict"]["state"]
+    assert all(float(state["step"]) == shown["updates"] for state in groups.values())
+    assert "updates" not in {thread.name.split("_")[0] for thread in threading.enumerate()}
+
+
+def greedy_share_of_a(policy: HostedRecurrentHierQ) -> float:
+    """How likely a host that samples from the logits presses A."""
+    env = FakeRed(truncate_at=0)
+    parts, _ = env.reset(seed=0)
+    network, found = policy.network, []
+    state = network.initial_state(1)
+    for number in range(8):
+        seen = {name: torch.as_tensor(value)[None] for name, value in parts.items()}
+        q_values, state, _ = network(
+            seen["frames"], seen["structured"], state, torch.tensor([number == 0]), seen["visited"]
+        )
+        found.append(float((q_values / policy.temperature).softmax(-1)[0, Action.A].detach()))
+        parts = env.step(Action.A)[0]
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize("vecenv", ["one", "uneven"])
+def test_other_numbers_of_environments(tmp_path: Path, vecenv: str) -> None:
+    envs = Uneven([serial(2), serial(2)]) if vecenv == "uneven" else serial(1)
+    trainer, host = make_trainer(
+        tmp_path, envs, num_envs=envs.num_agents, swarm=True, compile=True, compile_mode="default"
+    )
+    run(trainer)
+    assert host.dashboards[-1]["updates"] > 0 and math.isfinite(host.dashboards[-1]["loss"])
+
+
+def test_the_learning_rate_is_annealed(tmp_path: Path) -> None:
+    trainer, _ = make_trainer(tmp_path, anneal_lr=True, total_timesteps=128)
+    whole = [group["lr"] for group in trainer.optimizer.param_groups]
+    assert whole[0] == Config().learner.learning_rate
+    trainer.evaluate()
+    trainer.train()
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == [rate / 2 for rate in whole]
+    trainer.close()
+
+
+class Infinite(FakeRed):
+    """Pays too much."""
+
+    def step(self, action: Any) -> Any:
+        seen, _, *rest = super().step(action)
+        return (seen, math.inf, *rest)
+
+
+def test_divergence_is_said(tmp_path: Path) -> None:
+    trainer, _ = make_trainer(tmp_path, serial(ENVS, lambda: packed(Infinite())))
+    with pytest.raises(TrainingDivergedError, match="the loss is no finite number at step"):
+        run(trainer)
+    network = next(part for part in trainer.uncompiled_policy.modules() if isinstance(part, HierQ))
+    assert all(bool(parameter.isfinite().all()) for parameter in network.parameters())
+
+
+def test_settings_come_from_the_hosts_section() -> None:
+    config = hosted_config(
+        section(seed=9, gamma=0.1, replay={"capacity": 5000}, learner={"gamma": 0.9}), num_envs=3, frame_stack=2
+    )
+    assert (config.train.seed, config.train.num_envs, config.env.frame_stack) == (9, 3, 2)
+    assert (config.replay.capacity, config.learner.gamma) == (5000, 0.9)
+    assert config.replay.batch_size == Config().replay.batch_size and config.exploration == Config().exploration
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"replay": {"capacitty": 5}}, "unknown key 'capacitty' .did you mean capacity"),
+        ({"learner": 3}, "train.learner must be a mapping, found 3"),
+        ({"exploration": {"epsilon_end": 2.0}}, "epsilon_end"),
+        ({"learner": {"gamma": "high"}}, "gamma"),
+    ],
+)
+def test_wrong_settings_are_said_before_anything_starts(tmp_path: Path, settings: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_trainer(tmp_path, SimpleNamespace(**vars(serial(1)), async_reset=pytest.fail), **settings)
+
+
+def test_flags_of_the_observation_are_those_of_the_types() -> None:
+    observation, _ = FakeRed().reset(seed=0)
+    assert observation["episode"][3] == EpisodeFlag.FIRST
