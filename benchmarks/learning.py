@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--plot", nargs="+", metavar="NAME")
     parser.add_argument("--png", type=Path, default=FOLDER / "curves.png")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # settings may follow options
     if options.name:
         settings: dict[str, object] = {"train.total_steps": options.steps, "env.max_steps": 2048}
         settings |= {"train.vectorization": "serial", "train.log_interval": 10_000}

@@ -40,3 +40,12 @@ def test_a_new_episode_shows_none_of_the_old_ones_cells() -> None:
         mask = observer.observe(screen, state, visited)["visited_mask"][:, :, 0]
         lit.append((bool(mask[32, 24 + 4]), bool(mask[32, 40 + 4])))
     assert lit == [(True, False), (False, True)]
+
+
+def test_only_the_keys_that_were_asked_for_are_there() -> None:
+    for keys in (("screen",), ("map_id", "hp"), ("visited", "events", "screen"), UPSTREAM_KEYS):
+        env = RedEnv(max_steps=10, keys=keys)
+        observation, _ = env.reset(seed=0)
+        assert observation.keys() == env.observation_space.spaces.keys() == set(keys)
+        assert env.observation_space.contains(env.step(0)[0])
+        env.close()

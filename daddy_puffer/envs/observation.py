@@ -106,7 +106,8 @@ class Observer:
         self._shape = screen_shape(reduce_res, two_bit)
         every = self._all_spaces()
         self.space = spaces.Dict({key: every[key] for key in keys})
-        self._wants_ram = bool(self._keys - {"screen", "visited", "visited_mask"})
+        of_ram = every.keys() - {"screen", "visited", "visited_mask"}
+        self._wants_ram, self._wants_all_ram = bool(self._keys & of_ram), self._keys >= of_ram
         self._parts: tuple[tuple[slice, Builder], ...] = (
             (PARTY_SLICE, self._party_arrays),
             (BAG_SLICE, self._bag_arrays),
@@ -152,6 +153,8 @@ class Observer:
                 if self._seen.get(build) != data:  # arrays are built anew when their bytes changed, never written to
                     self._seen[build], self._built[build] = data, build(data)
                 found |= self._built[build]
+            if not self._wants_all_ram:
+                found = {key: found[key] for key in self.space.spaces}
         return found
 
     def _visited_mask(self, state: GameState, visited: VisitedCells) -> Array8:
