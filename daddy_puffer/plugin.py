@@ -182,8 +182,6 @@ def _host_reward(name: str) -> Any:
 
 
 def _hosted_rewards() -> ModuleType:
-    if importlib.util.find_spec("daddy_puffer.rewards.hosted") is None:
-        raise UserError(f"this daddy_puffer has no rewards for {HOST}: take --reward {HOST_REWARD}")
     return importlib.import_module("daddy_puffer.rewards.hosted")
 
 
@@ -233,7 +231,7 @@ def hook(trainer: ModuleType) -> None:
     trainer.rollout = functools.partial(_rollout, trainer.rollout)  # type: ignore[attr-defined]
 
 
-def make_trainer(host: ModuleType, original: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+def make_trainer(host: ModuleType, original: Any, /, *args: Any, **kwargs: Any) -> Any:
     """What `CleanPuffeRL(...)` makes in a run that names us: our trainer for our policy, the host's own otherwise.
 
     Raises:
@@ -247,7 +245,9 @@ def make_trainer(host: ModuleType, original: Callable[..., Any], /, *args: Any, 
     _check_sizes(config, vecenv, algorithm)
     trainer: Any
     if algorithm == "q":
-        trainer = _hosted_trainer()(host, original, *args, **kwargs)
+        from daddy_puffer.learner.hosted import HostedTrainer
+
+        trainer = HostedTrainer(host, original, *args, **kwargs)
     else:
         trainer = original(*args, **kwargs)
     if not hasattr(trainer, "archive_path"):  # the host prints it after a migration, archive or not
@@ -259,12 +259,6 @@ def _is_ours(policy: Any) -> bool:
     from daddy_puffer.policies.hosted import HostedHierQ, HostedRecurrentHierQ
 
     return any(isinstance(part, (HostedHierQ, HostedRecurrentHierQ)) for part in policy.modules())
-
-
-def _hosted_trainer() -> Any:
-    if importlib.util.find_spec("daddy_puffer.learner.hosted") is None:
-        raise UserError(f"this daddy_puffer has no trainer of its own for {HOST}: set train.algorithm: ppo")
-    return importlib.import_module("daddy_puffer.learner.hosted").HostedTrainer
 
 
 def _check_sizes(config: Any, vecenv: Any, algorithm: str) -> None:

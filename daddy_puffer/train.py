@@ -18,13 +18,13 @@ from daddy_puffer.learner.checkpoint import checkpoint_step
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.learner.trainer import Trainer
-from daddy_puffer.replay import Rollouts, SequenceReplay
+from daddy_puffer.replay import make_replay
 from daddy_puffer.rollout import FILM_STEPS, FilmsBeside, film_checkpoint
 from daddy_puffer.telemetry import Sink, Telemetry
 from daddy_puffer.telemetry.console import ConsoleSink
 from daddy_puffer.telemetry.run_folder import choose_run_folder, open_run_folder, write_meta
 from daddy_puffer.telemetry.sinks import EpisodeCsv, JsonLines, MetricsCsv, TensorBoard, WeightsAndBiases
-from daddy_puffer.vector import VectorEnv, make_vector
+from daddy_puffer.vector import make_vector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,9 @@ def train(config: Config, resume: Path | None = None, film_steps: int = FILM_STE
     folder = choose_run_folder(config, resume)
     with StopSignals() as stop, make_vector(config) as env:
         learner = Learner(config, env.spaces, env.num_actions)
-        trainer = Trainer(config, env, learner, make_replay(config, env, learner), folder)
+        trainer = Trainer(
+            config, env, learner, make_replay(config, env.spaces, learner.state_size, env.num_envs), folder
+        )
         open_run_folder(folder, config, parameters=learner.parameter_count, device=str(learner.device))
         with Telemetry(make_sinks(config, folder, resume)) as telemetry:
             if resume is not None:
@@ -67,20 +69,6 @@ def train(config: Config, resume: Path | None = None, film_steps: int = FILM_STE
         steps=trainer.counters.steps - began,
         seconds=seconds,
         exit_code=stop.exit_code,
-    )
-
-
-def make_replay(config: Config, env: VectorEnv, learner: Learner) -> SequenceReplay | Rollouts:
-    """Replay for what the environments show and the network remembers."""
-    kind = Rollouts if config.replay.kind == "rollouts" else SequenceReplay
-    return kind(
-        config.replay,
-        num_envs=env.num_envs,
-        frame_stack=config.env.frame_stack,
-        structured_size=env.spaces["structured"].shape[0],
-        milestone_size=env.spaces["milestones"].shape[0],
-        state_size=learner.state_size,
-        seed=config.train.seed,
     )
 
 

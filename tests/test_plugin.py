@@ -376,7 +376,7 @@ def train_settings(**changed: Any) -> Any:
 def test_which_trainer_is_made(
     monkeypatch: pytest.MonkeyPatch, policy: str, settings: dict[str, Any], kind: type
 ) -> None:
-    monkeypatch.setattr(plugin, "_hosted_trainer", lambda: RecordedOurs)
+    monkeypatch.setattr("daddy_puffer.learner.hosted.HostedTrainer", RecordedOurs)
     host, vecenv, config = ModuleType("host"), SimpleNamespace(agents_per_batch=4), train_settings(**settings)
     network = torch.nn.Sequential(hosted()[0] if policy == "ours" else torch.nn.Linear(2, 2))
     made = plugin.make_trainer(host, Recorded, "name", config, vecenv, policy=network)

@@ -23,9 +23,10 @@ from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.learner.trainer import Trainer
+from daddy_puffer.replay import make_replay
 from daddy_puffer.rollout import FilmsBeside, RandomAgent, ScriptedAgent, play_episodes, watch
 from daddy_puffer.telemetry import Telemetry
-from daddy_puffer.train import TrainResult, make_replay, train
+from daddy_puffer.train import TrainResult, train
 from daddy_puffer.types import Action, StepBatch
 from daddy_puffer.vector import RedFactory, VectorEnv, make_vector
 
@@ -87,7 +88,8 @@ def test_films_are_made_beside_the_run(config: Config, tmp_path: Path):
     )
     with make_vector(replace(config, train=train_config)) as env:
         learner = Learner(config, env.spaces, env.num_actions)
-        made = Trainer(replace(config, train=train_config), env, learner, make_replay(config, env, learner), tmp_path)
+        replay = make_replay(config, env.spaces, learner.state_size, env.num_envs)
+        made = Trainer(replace(config, train=train_config), env, learner, replay, tmp_path)
         with Telemetry([FilmsBeside(tmp_path / "videos", steps=4)]) as telemetry:
             for record in made.run(StopSignals()):
                 telemetry.emit(record)

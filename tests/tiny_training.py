@@ -13,7 +13,7 @@ from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.networks import observation_spec
 from daddy_puffer.policies.encoder import VectorEncoder
 from daddy_puffer.policies.hierq import HierQ
-from daddy_puffer.replay import SequenceReplay
+from daddy_puffer.replay import make_replay
 from daddy_puffer.types import Array
 
 
@@ -28,26 +28,12 @@ def make_tiny(task: Callable[[], TinyTask], config: Config, width: int = 32) -> 
     return env, Learner(config, space, env.num_actions, network)
 
 
-def make_replay(env: TinyVector, config: Config, learner: Learner) -> SequenceReplay:
-    """Replay for those."""
-    shapes = env.observation_space
-    return SequenceReplay(
-        config.replay,
-        num_envs=env.num_envs,
-        frame_stack=1,
-        structured_size=shapes["structured"].shape[0],
-        milestone_size=shapes["milestones"].shape[0],
-        state_size=learner.state_size,
-        seed=config.train.seed,
-    )
-
-
 def train_tiny(
     env: TinyVector, learner: Learner, steps: int, steps_per_update: int, epsilon: Callable[[int], float]
 ) -> None:
     """`steps` steps of all copies; `epsilon` by step."""
     config = learner.config
-    replay = make_replay(env, config, learner)
+    replay = make_replay(config, env.observation_space.spaces, learner.state_size, env.num_envs)
     batch, state = env.reset(config.train.seed), learner.initial_state(env.num_envs)
     for step in range(steps):
         everyone = np.full(env.num_envs, epsilon(step), np.float32)

@@ -1,0 +1,444 @@
+"""Our trainer inside the loop of pokemonred_puffer: its `evaluate` collects, our replay learner learns.
+
+In: the host's trainer module and class, and what that class is constructed with. Out: an object of a class derived from
+it. The host's own code goes on doing what it does between steps (infos, save states, swarming, early stopping,
+dashboard, names of checkpoints); three of its parts are replaced by others of the same manners:
+
+vecenv      its own, watched: the rows of the last batch are kept in our form
+policy      an actor that chooses by `Learner.act` and puts the rows into replay
+experience  a counter of steps, since replay keeps the rows
+
+`train` is ours. Updates run beside the environments as in the stand-alone `Trainer`, begun whenever the replay ratio
+owes one; `train` waits for the last of an epoch and reports. An episode begins where the environment says so, which
+a state load of the swarm does too: recurrent state and replay then begin anew. Truncation is ignored, as by the host,
+whose environments go on after it. `train.compile` has nothing to compile here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from daddy_puffer.config import Config, load_config
+from daddy_puffer.errors import UserError
+from daddy_puffer.learner.learner import Learner
+from daddy_puffer.learner.trainer import Replay, Trainer
+from daddy_puffer.policies.exploration import RepeatedExploration
+from daddy_puffer.policies.hierq import HierQ
+from daddy_puffer.policies.hosted import KEYS, HostedRecurrentHierQ
+from daddy_puffer.replay import make_replay
+from daddy_puffer.types import Array, EpisodeFlag, StepBatch
+
+LONGEST_LEAD = 512  # rows that an environment may be ahead of the slowest before some of its rows are lost
+LOG_PERIOD_SECONDS = 5.0  # between two rows for wandb, as in the host
+GREEDY_TEMPERATURE = 1e-4  # of the saved policy where exploration has none: the host samples its actions
+SECTIONS = ("replay", "learner", "exploration")  # of ours in the host's `train` section
+# The host reserves memory for a batch of its own learner and may compile its policy: neither is used.
+UNUSED = {"batch_size": 1, "minibatch_size": 1, "bptt_horizon": 1, "compile": False}
+
+
+def hosted_config(train: DictConfig, *, num_envs: int, frame_stack: int) -> Config:
+    """Our settings out of the host's `train` section: sub-sections as in our config.yaml, defaults where missing.
+
+    Raises:
+        UserError: unknown key, wrong type, value out of range, or a sub-section that is no mapping.
+    """
+    overrides: dict[str, Any] = {
+        "env.frame_stack": frame_stack,
+        "train.num_envs": num_envs,
+        "train.vectorization": "serial",  # the host's matter, not to be checked here
+        "train.seed": train.seed,
+        "train.device": str(train.device),
+        "train.threads": train.get("threads"),
+    }
+    for name in SECTIONS:
+        section = train.get(name)
+        if section is None:
+            continue
+        if not isinstance(section, DictConfig):
+            raise UserError(f"train.{name} must be a mapping, found {section!r}")
+        values = OmegaConf.to_container(section, resolve=True)
+        assert isinstance(values, dict)
+        overrides |= {f"{name}.{str(key)}": value for key, value in values.items()}
+    try:
+        return load_config(None, overrides)
+    except UserError as error:  # there was a file, which it has not seen
+        raise UserError(str(error).removeprefix("the defaults: ")) from error
+
+
+class WatchedVecenv:
+    """The host's vectorized environment; what it gave last is kept as a `StepBatch` of some of the environments."""
+
+    def __init__(self, vecenv: Any):
+        """Watch `vecenv`."""
+        self._vecenv = vecenv
+        self._row_type = vecenv.driver_env.emulated.emulated_observation_dtype
+        self._episodes = np.full(vecenv.num_agents, -1, np.int64)
+        self.batch: StepBatch | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the environment's own."""
+        return getattr(self._vecenv, name)
+
+    def recv(self) -> tuple[Any, ...]:
+        """Its `recv`."""
+        given: tuple[Any, ...] = self._vecenv.recv()
+        rows, reward, terminated, _, infos, env_ids = given[:6]
+        ids = np.array(env_ids, np.int64)
+        packed = np.ascontiguousarray(rows).view(self._row_type).reshape(len(ids))
+        # copies: the environments overwrite their buffers from the next `send` on
+        observation = {name: packed[name].copy() for name in KEYS}
+        self.batch = StepBatch(
+            observation=observation,
+            reward=np.array(reward, np.float32),
+            terminated=np.array(terminated, bool),
+            truncated=np.zeros(len(ids), bool),
+            first=self._first(observation["episode"], ids),
+            env_ids=ids,
+            infos=list(infos),
+        )
+        return given
+
+    def _first(self, episode: Array, ids: Array) -> Array:
+        """Where an episode begins. Its number tells too: a reset beside a step in a thread shows no first row."""
+        first: Array = ((episode[:, 3] & EpisodeFlag.FIRST.value) != 0) | (episode[:, 0] != self._episodes[ids])
+        self._episodes[ids] = episode[:, 0]
+        return first
+
+
+class _Row(NamedTuple):
+    """One row of one environment."""
+
+    observation: dict[str, Array]
+    reward: float
+    terminated: bool
+    first: bool
+    action: int
+    state: Array
+
+
+class RowQueues:
+    """Rows of environments that are not in step with each other, handed on when there is one of each.
+
+    Replay wants the n-th row of every environment at once; which wall time it is of does not matter. An environment
+    that is faster than the slowest one waits in a queue. When that is full its rows are dropped until it is half empty,
+    and what follows counts as the beginning of an episode, so that no transition leads over the gap.
+    """
+
+    def __init__(self, num_envs: int, longest: int = LONGEST_LEAD):
+        """Queues of at most `longest` rows."""
+        self._everyone = np.arange(num_envs)
+        self._queues: list[deque[_Row]] = [deque() for _ in range(num_envs)]
+        self._torn = np.zeros(num_envs, bool)
+        self._longest = longest
+        self.dropped = 0
+
+    def put(self, batch: StepBatch, action: Array, state: Array) -> Iterator[tuple[StepBatch, Array, Array]]:
+        """Take rows of some environments; yields whole ones for `Replay.add`."""
+        if np.array_equal(batch.env_ids, self._everyone) and not any(self._queues):
+            yield batch, action, state
+            return
+        for i, env in enumerate(batch.env_ids):
+            self._put_one(int(env), batch, i, int(action[i]), state[i])
+        while all(self._queues):
+            yield self._take()
+
+    def _put_one(self, env: int, batch: StepBatch, i: int, action: int, state: Array) -> None:
+        queue = self._queues[env]
+        room = self._longest // 2 if self._torn[env] else self._longest
+        if len(queue) >= room:
+            self._torn[env] = True
+            self.dropped += 1
+            return
+        first = bool(batch.first[i]) or bool(self._torn[env])
+        self._torn[env] = False
+        observation = {name: values[i] for name, values in batch.observation.items()}
+        queue.append(_Row(observation, float(batch.reward[i]), bool(batch.terminated[i]), first, action, state))
+
+    def _take(self) -> tuple[StepBatch, Array, Array]:
+        rows = [queue.popleft() for queue in self._queues]
+        batch = StepBatch(
+            observation={name: np.stack([row.observation[name] for row in rows]) for name in rows[0].observation},
+            reward=np.array([row.reward for row in rows], np.float32),
+            terminated=np.array([row.terminated for row in rows]),
+            truncated=np.zeros(len(rows), bool),
+            first=np.array([row.first for row in rows]),
+            env_ids=self._everyone,
+            infos=[],
+        )
+        return batch, np.array([row.action for row in rows]), np.stack([row.state for row in rows])
+
+
+class StepwiseTrainer(Trainer):
+    """The trainer without its loop: what happens in a step, for someone else's, and for some environments at a time."""
+
+    def __init__(
+        self, config: Config, learner: Learner, replay: Replay, *, num_envs: int, num_actions: int, together: bool
+    ):
+        """`together`: every batch holds all environments."""
+        env: Any = SimpleNamespace(num_envs=num_envs, num_actions=num_actions)
+        super().__init__(config, env, learner, replay, Path())
+        self._state = learner.initial_state(num_envs)
+        self._rows = RowQueues(num_envs)
+        self._explorers = [self._exploration] if together else [self._explorer(env_id) for env_id in range(num_envs)]
+
+    @property
+    def dropped_rows(self) -> int:
+        """Rows that did not get into replay, because their environment was too far ahead."""
+        return self._rows.dropped
+
+    def act(self, batch: StepBatch) -> Array:
+        """Choose the actions i64 `[B]` of these environments, and keep what was seen."""
+        self._count(batch)
+        ids = batch.env_ids
+        before = self._state[ids]
+        with self._timers("act"):
+            greedy = np.zeros(len(ids), np.float32)
+            choice = self.learner.act(batch.observation, batch.first, before, greedy)
+            actions = self._explore(choice.actions, ids, batch.first)
+        with self._timers("replay"):
+            for whole in self._rows.put(batch, actions, before):
+                self.replay.add(*whole)
+        self._state[ids] = choice.state
+        return actions
+
+    def begin_updates(self) -> None:
+        """Begin what the replay ratio owes; the environments step meanwhile."""
+        self._learn()
+
+    def finish_updates(self) -> None:
+        """Wait for the update in progress.
+
+        Raises:
+            TrainingDivergedError: a loss or parameter is no finite number.
+        """
+        self._finish_update()
+        if not self.learner.is_finite():
+            raise self._diverged("a parameter")
+
+    def measured(self) -> dict[str, float]:
+        """What was measured since the last time; where the time went is the host's to say."""
+        values = self._interval().values()
+        return {name: value for name, value in values.items() if not name.startswith("phase/")}
+
+    def close(self) -> None:
+        """Let the update in progress end, and its thread."""
+        self._updates.__exit__()
+
+    def _explorer(self, env_id: int) -> RepeatedExploration:
+        e, seed = self.config.exploration, self.config.train.seed
+        return RepeatedExploration(1, self.env.num_actions, e.repeat_exponent, e.repeat_longest, seed + env_id)
+
+    def _explore(self, greedy: Array, ids: Array, first: Array) -> Array:
+        epsilon = self.epsilon[ids]
+        if len(self._explorers) == 1:
+            return self._explorers[0].choose(greedy, epsilon, first)
+        each = [
+            self._explorers[env].choose(greedy[i : i + 1], epsilon[i : i + 1], first[i : i + 1])
+            for i, env in enumerate(ids)
+        ]
+        return np.concatenate(each)
+
+
+class HostedPolicy:
+    """What the host's `evaluate` calls as its policy."""
+
+    def __init__(self, trainer: StepwiseTrainer, vecenv: WatchedVecenv, policy: nn.Module, alone: bool):
+        """`alone`: there is one environment, for which the host expects numbers instead of arrays of one."""
+        self._trainer, self._vecenv, self._policy, self._alone = trainer, vecenv, policy, alone
+
+    def __call__(self, observation: Tensor) -> tuple[Tensor, Tensor, None, Tensor]:
+        """Actions i64 `[B]`; log-probabilities and values, f32 `[B]`, that nobody uses."""
+        batch = self._vecenv.batch
+        assert batch is not None and len(batch.env_ids) == len(observation)
+        actions = torch.from_numpy(self._trainer.act(batch))
+        nothing = torch.zeros(len(actions))
+        return (actions[0], nothing[0], None, nothing) if self._alone else (actions, nothing, None, nothing)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Of the trained network; the host counts them."""
+        return self._policy.parameters()
+
+
+class StepCounter:
+    """What the host's `evaluate` takes for its experience buffer."""
+
+    lstm_h = None  # recurrent states are our actor's business
+    lstm_c = None
+
+    def __init__(self, trainer: StepwiseTrainer, learning_time: Any, batch_size: int):
+        """`learning_time`: the host's profiler of learning; an epoch is `batch_size` steps."""
+        self._trainer, self._learning_time, self._batch_size = trainer, learning_time, batch_size
+        self._steps = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the epoch's steps are there. Asked right after a `send`: the environments step while we learn."""
+        with self._learning_time:
+            self._trainer.begin_updates()
+        return self._steps >= self._batch_size
+
+    def store(self, observation: Any, value: Any, action: Any, *_: Any) -> None:
+        """Count; the rows are in replay already."""
+        self._steps += len(action)
+
+    def clear(self) -> None:
+        """Begin another epoch."""
+        self._steps = 0
+
+
+class HostedTrainer:
+    """`HostedTrainer(host, original, ...)` is an `original(...)` of module `host` that learns by replay."""
+
+    # what `original` brings
+    config: Any
+    vecenv: Any
+    policy: Any
+    profile: Any
+    losses: Any
+    utilization: Any
+    wandb_client: Any
+    stats: dict[str, Any]
+    msg: str
+    global_step: int
+    epoch: int
+    last_log_time: float
+
+    def __new__(cls, host: ModuleType, original: type, /, *args: Any, **kwargs: Any) -> HostedTrainer:
+        """An object of a class derived from `original`, which is known only now."""
+        timed = {"train": host.pufferlib.utils.profile(cls.train)}
+        return object.__new__(type(cls.__name__, (cls, original), timed))
+
+    def __init__(self, host: ModuleType, original: type, /, *args: Any, **kwargs: Any):
+        """`args` and `kwargs` as `original` takes them; its policy holds a `HierQ`.
+
+        Raises:
+            UserError: one of our settings is wrong.
+        """
+        self._host = host
+        given = inspect.signature(original).bind(*args, **kwargs).arguments
+        self._watched = given["vecenv"] = WatchedVecenv(given["vecenv"])
+        given.setdefault("losses", SimpleNamespace())  # those of the host's learner would be shown until ours come
+        self._trainer = make_stepwise(given["config"], self._watched, given["policy"])
+        self._measured: dict[str, float] = {}
+        super().__init__(**given)
+
+    def __post_init__(self) -> None:
+        """The host's own, then the parts that are ours."""
+        config, policy = self.config, self.policy
+        self.config = OmegaConf.merge(config, UNUSED)
+        super().__post_init__()  # type: ignore[misc]
+        self.config = config
+        self.uncompiled_policy = policy
+        self.policy = HostedPolicy(self._trainer, self._watched, policy, alone=config.num_envs == 1)
+        self.experience = StepCounter(self._trainer, self.profile.learn, config.batch_size)
+        self.optimizer = self._trainer.learner.optimizer
+        self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
+
+    def train(self) -> None:
+        """Wait for the last update of the epoch; show, log and save as the host does."""
+        with self.profile.learn:
+            self._trainer.finish_updates()
+        with self.profile.train_misc:
+            self._measured |= self._trainer.measured()
+            self.losses = SimpleNamespace(**self._shown())
+            self.experience.clear()
+            self._anneal()
+            self.epoch += 1
+            done = self.global_step >= self.config.total_timesteps
+            if self.profile.update(self) or done:
+                self._show()
+            if self.epoch % self.config.checkpoint_interval == 0 or done:
+                self.save_checkpoint()
+                self.msg = f"Checkpoint saved at update {self.epoch}"
+
+    def save_checkpoint(self) -> str:
+        """The host's files, while no update runs; a network that is lost is not written.
+
+        Raises:
+            TrainingDivergedError: a loss or parameter is no finite number.
+        """
+        self._trainer.finish_updates()
+        self.global_step = int(self.global_step)  # a numpy number would need unpickling
+        path: str = super().save_checkpoint()  # type: ignore[misc]
+        self._trainer.last_checkpoint = Path(path)
+        return path
+
+    def close(self) -> None:
+        """The host's own; the thread of the updates ends."""
+        self._trainer.close()
+        super().close()  # type: ignore[misc]
+
+    def _shown(self) -> dict[str, float]:
+        """What the dashboard and `losses/...` of wandb show."""
+        found = {name[8:]: value for name, value in self._measured.items() if name.startswith("learner/")}
+        found |= {"epsilon": self._measured["exploration/epsilon"], "updates": self._trainer.counters.updates}
+        if self._trainer.dropped_rows:
+            found["dropped_rows"] = self._trainer.dropped_rows
+        return found
+
+    def _anneal(self) -> None:
+        if not self.config.anneal_lr:
+            return
+        left = max(0.0, 1.0 - self.global_step / self.config.total_timesteps)
+        for group, begun in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
+            group["lr"] = left * begun
+
+    def _show(self) -> None:
+        """Dashboard and wandb: the host's keys, and ours under our names."""
+        now = time.time()  # the host begins with this clock
+        if self.config.verbose:
+            self._host.print_dashboard(
+                self.config.env,
+                self.utilization,
+                self.global_step,
+                self.epoch,
+                self.profile,
+                self.losses,
+                self.stats,
+                self.msg,
+            )
+        if self.wandb_client is None or self.global_step == 0 or now - self.last_log_time <= LOG_PERIOD_SECONDS:
+            return
+        self.last_log_time = now
+        self.wandb_client.log(
+            {
+                "Overview/SPS": self.profile.SPS,
+                "Overview/agent_steps": self.global_step,
+                "Overview/learning_rate": self.optimizer.param_groups[0]["lr"],
+                **{f"environment/{name}": value for name, value in self.stats.items()},
+                **{f"losses/{name}": value for name, value in vars(self.losses).items()},
+                **{f"performance/{name}": value for name, value in self.profile},
+                **self._measured,
+            }
+        )
+
+
+def make_stepwise(train: DictConfig, vecenv: Any, policy: nn.Module) -> StepwiseTrainer:
+    """Learner and replay for the host's environments and the `HierQ` inside `policy`.
+
+    Raises:
+        UserError: a setting is wrong.
+    """
+    spaces = vecenv.driver_env.env.observation_space.spaces
+    network = next(part for part in policy.modules() if isinstance(part, HierQ))
+    envs, actions = int(vecenv.num_agents), int(vecenv.single_action_space.n)
+    config = hosted_config(train, num_envs=envs, frame_stack=spaces["frames"].shape[0])
+    torch.set_num_threads(config.train.threads)
+    for part in policy.modules():
+        if isinstance(part, HostedRecurrentHierQ):  # so that the host's `evaluate` plays as we do
+            part.temperature = config.exploration.temperature or GREEDY_TEMPERATURE
+    learner = Learner(config, spaces, actions, network)
+    replay = make_replay(config, spaces, learner.state_size, envs)
+    together = int(vecenv.agents_per_batch) == envs
+    return StepwiseTrainer(config, learner, replay, num_envs=envs, num_actions=actions, together=together)
