@@ -1,0 +1,31 @@
+"""The configurations in `configs/` say what their first lines promise, and differ from the defaults in nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from daddy_puffer.config import Config, load_config
+
+FOLDER = Path(__file__).parents[1] / "configs"
+TRACES = {"target_network": False, "trace_decay": 0.8, "cut_traces": False}
+DIFFERENCES = {
+    "traces.yaml": {"learner": TRACES},
+    "pqn.yaml": {
+        "replay": {"kind": "rollouts", "burn_in": 0, "sequence_length": 32},
+        "learner": {"target_network": False, "trace_decay": 0.65, "cut_traces": False, "replay_ratio": 2.0},
+    },
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.yaml")))
+def test_differs_from_the_defaults_as_it_says(name: str) -> None:
+    shipped, default = asdict(load_config(FOLDER / name)), asdict(Config())
+    found = {
+        part: {key: value for key, value in shipped[part].items() if value != default[part].get(key)}
+        for part in default
+        if shipped[part] != default[part]
+    }
+    assert found == DIFFERENCES[name]
