@@ -171,6 +171,7 @@ class TrainConfig:
     seed: int = 7
     device: str = "auto"  # auto | cpu | cuda
     threads: int = 1  # torch threads of the trainer
+    compile: bool = False  # torch.compile the update's forward and backward pass: takes minutes at the beginning
     run_name: str = ""  # empty = date and time
     runs_dir: str = "runs"
     log_interval: int = 5_000  # environment steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shutil
 from typing import Any
 
 import numpy as np
@@ -203,6 +204,20 @@ def test_traces_go_on_behind_random_actions_only_where_they_are_not_cut() -> Non
         got[cut] = agent._targets(batch, values, values)[0, 0].item()
     assert got[True] == 1 + 0.5 * 1.0
     assert got[False] == sum(0.5**k for k in range(TRAINED)) + 0.5**TRAINED
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_updates_equal_the_others() -> None:
+    config = settings(FEED_FORWARD | {"use_gru": True})
+    compiled = dataclasses.replace(config, train=dataclasses.replace(config.train, compile=True))
+    one, other = chain_learner(config), chain_learner(compiled)
+    assert other._unroll_trained is not other.networks.online.unroll
+    batch = sequences(one)
+    for _ in range(2):
+        scalars, again = one.update(batch).scalars, other.update(batch).scalars
+        assert again == pytest.approx(scalars, rel=1e-4, abs=1e-6)
+    for mine, theirs in zip(parameters(one), parameters(other), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_policy_churn_is_the_share_of_best_actions_an_update_changes(monkeypatch: pytest.MonkeyPatch) -> None:

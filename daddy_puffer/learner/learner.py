@@ -91,6 +91,8 @@ class Learner:
         self.optimizer = make_optimizer(self.networks.online, config.learner)
         self.generator = torch.Generator().manual_seed(config.train.seed)
         self.updates = 0
+        online = self.networks.online
+        self._unroll_trained = torch.compile(online.unroll, dynamic=False) if config.train.compile else online.unroll
 
     @property
     def state_size(self) -> int:
@@ -223,7 +225,7 @@ class Learner:
         if burn_in:
             with torch.no_grad():
                 state = online.unroll(*rows.part(slice(burn_in)), state)[1]
-        q_values, _, aux = online.unroll(*rows.part(slice(burn_in, None)), state)
+        q_values, _, aux = self._unroll_trained(*rows.part(slice(burn_in, None)), state)
         return q_values, aux
 
     def _rows(self, batch: SequenceBatch) -> tuple[_Rows, HierQState]:
