@@ -3,6 +3,7 @@ VENV ?= .venv
 PYTHON := $(firstword $(foreach p,python3.11 python3.10 python3 python,$(shell $(p) -c 'import sys; assert (3, 10) <= sys.version_info[:2] < (3, 12); print("$(p)")' 2>/dev/null)))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+UPSTREAM_PYTHON ?= $(BIN)/python
 
 .PHONY: demo test check learning bench cartridge test-upstream clean help
 
@@ -13,7 +14,7 @@ help:
 	@echo "make learning   only the tests that train on tiny tasks"
 	@echo "make bench      speed of environment, replay and learner"
 	@echo "make cartridge  rebuild the practice cartridge (needs Debian's sdcc 4.2.0)"
-	@echo "make test-upstream  also the tests against pokemonred_puffer, where it is importable (VENV=... PYTHONPATH=...)"
+	@echo "make test-upstream  the tests against pokemonred_puffer: UPSTREAM_PYTHON=<a Python it runs in> PYTHONPATH=<its checkout>:."
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.10 or 3.11 is needed: install it, or make python3.11 reachable in PATH"; exit 1; }
@@ -45,8 +46,8 @@ cartridge: $(STAMP)
 	$(BIN)/python cartridge/build.py --world daddy_puffer/data/practice_world.json --out daddy_puffer/data/practice.gb
 	$(BIN)/python -m daddy_puffer.envs.start_state
 
-test-upstream: $(STAMP)
-	$(BIN)/python -m pytest -q -m upstream tests/upstream
+test-upstream: $(if $(filter $(BIN)/python,$(UPSTREAM_PYTHON)),$(STAMP))
+	$(UPSTREAM_PYTHON) -m pytest -q -m upstream tests/upstream
 
 clean:
 	rm -rf $(VENV) cartridge/build .pytest_cache .mypy_cache .ruff_cache .hypothesis

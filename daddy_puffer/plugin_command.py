@@ -110,7 +110,7 @@ def _files(args: list[str], folder: Path, ours: bool) -> list[str]:
         print(f"no {HOST_ROM} here and no {ROM}: playing daddy_puffer's practice cartridge", file=sys.stderr)
         rom = str(packaged(PRACTICE_ROM))
         _start_practice(config)
-    elif (folder / rom).resolve() == packaged(PRACTICE_ROM).resolve() and not named_state:
+    elif not named_state and _is_practice(folder / rom):
         _start_practice(config)
     _check_start(folder, rom, config)
     args = _without(_without(args, CONFIG), ROM)
@@ -176,6 +176,11 @@ def _check_names(args: list[str], config: DictConfig) -> None:
         name, known = _value(args, option), [str(key) for key in config[section]]
         if name is not None and name not in known:
             raise UserError(f"{option} {name}: the configuration has no {section}.{name} (known: {', '.join(known)})")
+
+
+def _is_practice(path: Path) -> bool:
+    """Whether it is the practice cartridge, wherever it lies."""
+    return path.is_file() and path.read_bytes() == packaged(PRACTICE_ROM).read_bytes()
 
 
 def _start_practice(config: DictConfig) -> None:

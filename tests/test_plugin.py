@@ -128,6 +128,14 @@ def test_defaults_when_the_policy_is_ours(tmp_path: Path) -> None:
     assert config.train.device in ("cpu", "cuda")
 
 
+def test_a_copy_of_the_practice_cartridge_starts_where_it_begins(tmp_path: Path) -> None:
+    shutil.copy(packaged(PRACTICE_ROM), tmp_path / "copy.gb")
+    found = options(complete([*OURS, "--rom-path", "copy.gb"], tmp_path))
+    config = OmegaConf.load(found["--config"])
+    assert found["--rom-path"] == "copy.gb"
+    assert Path(config.env.state_dir) / f"{config.env.init_state}.state" == packaged(PRACTICE_START)
+
+
 def test_what_is_given_stays(tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text("wrappers:\n  mine: []\ntrain:\n  num_envs: 2\n  env_batch_size: 1\n  seed: 9\n")
     given = ["evaluate", "-pdaddy_puffer.HierQ", "--wrappers=mine", "-r", HOST_REWARD, "--config", "my.yaml"]
