@@ -25,6 +25,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from daddy_puffer.config import load_config
+
 FOLDER = Path("runs/learning")
 WINDOW = 20  # episodes
 WANTED_RATE = 0.8
@@ -71,7 +73,8 @@ def runs_of(name: str) -> list[Run]:
 def finished(folder: Path) -> bool:
     """Whether a run has come to its end; what was interrupted is not counted."""
     meta = folder / "meta.json"
-    return meta.is_file() and "seconds" in json.loads(meta.read_text())
+    steps = json.loads(meta.read_text()).get("steps", 0) if meta.is_file() else 0
+    return steps > 0 and steps >= load_config(folder / "config.yaml").train.total_steps
 
 
 def rolling(values: Floats) -> Floats:
