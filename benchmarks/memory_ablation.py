@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from tiny_training import greedy_return, make_tiny, train_tiny
 
-from daddy_puffer.config import Config, LearnerConfig, PolicyConfig, ReplayConfig, TrainConfig
+from daddy_puffer.config import Config, ExplorationConfig, LearnerConfig, PolicyConfig, ReplayConfig, TrainConfig
 from daddy_puffer.envs.tiny import TMaze
 
 MEMORIES = {
@@ -42,7 +42,8 @@ def settings(policy: PolicyConfig, length: int, seed: int) -> Config:
             batch_size=16,
             learning_starts=500,
         ),
-        learner=LearnerConfig(learning_rate=2e-3, gamma=0.97, target_period_updates=20),
+        learner=LearnerConfig(learning_rate=2e-3, gamma=0.97, target_period_updates=20, expected_bootstrap=False),
+        exploration=ExplorationConfig(temperature=0.0),  # greedy but for epsilon: the right turns are counted
         train=TrainConfig(num_envs=8, seed=seed, device="cpu"),
     )
 
