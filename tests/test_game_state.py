@@ -18,6 +18,7 @@ from daddy_puffer.game import (
     milestones_reached,
 )
 from daddy_puffer.game import addresses as at
+from daddy_puffer.game.features import CELL_IDS, cell_id
 from daddy_puffer.game.maps import MapKind, all_maps, map_name, world_cell
 
 NAMES = [name for name, _ in FEATURES]
@@ -92,6 +93,13 @@ def test_milestones_of_every_kind() -> None:
     assert milestones_reached(milestone_bits(later)) == []
 
 
+def test_every_cell_of_a_map_has_an_id_of_its_own() -> None:
+    for map_id in (0, 54, 247):
+        ids = {cell_id(map_id, x, y) for x in range(32) for y in range(128)}
+        assert len(ids) == 32 * 128 and 0 <= min(ids) and max(ids) < CELL_IDS
+    assert cell_id(0, 1, 1) != cell_id(1, 1, 1)
+
+
 def test_features_say_what_they_document() -> None:
     party = b"\x01\xb0\xff\0\0\0\0\0" + creature(0xB0, 10, 15, 30)
     memory = image(
@@ -100,7 +108,7 @@ def test_features_say_what_they_document() -> None:
     base = GameState.from_memory(memory)
     state = GameState(base.ram, cells_visited=128, maps_visited=8, step=512)
     values = dict(zip(NAMES, FeatureWriter(2048).write(state, 4), strict=True))
-    assert [values[NAMES[field]] for _, field, _ in ID_FIELDS] == [54, 0xB0, 0x24]
+    assert [values[NAMES[field]] for _, field, _ in ID_FIELDS] == [54, 0xB0, 0x24, cell_id(54, 8, 16)]
     expected = {
         "x": 8 / 32 - 1,
         "y": 16 / 32 - 1,

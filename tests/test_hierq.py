@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from daddy_puffer.config import PolicyConfig
-from daddy_puffer.game.features import FEATURE_COUNT, ID_FIELDS
+from daddy_puffer.game.features import CELL_IDS, FEATURE_COUNT, ID_FIELDS
 from daddy_puffer.policies.encoder import Encoder, ScreenEncoder, pack_pixels, unpack_tiles
 from daddy_puffer.policies.hierq import HierQ, HierQState, ObservationSpec, StateLayout
 
@@ -205,7 +205,8 @@ def test_visited_cells_count_whatever_their_byte() -> None:
 
 def test_ids_are_looked_up_and_equal_vocabularies_share_a_table() -> None:
     net = Encoder(1, FEATURE_COUNT, ID_FIELDS, (2, 3, 4), 5, 6)
-    assert {name: table.num_embeddings for name, table in net.structured.tables.items()} == {"map": 256, "species": 256}
+    sizes = {name: table.num_embeddings for name, table in net.structured.tables.items()}
+    assert sizes == {"map": 256, "species": 256, "cell": CELL_IDS}
     structured = torch.rand(2, FEATURE_COUNT)
     structured[:, 0] = torch.tensor([3.0, 4.0])
     structured[0, 3:] = structured[1, 3:]

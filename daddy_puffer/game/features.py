@@ -18,6 +18,7 @@ FEATURES: tuple[tuple[str, str], ...] = (
     ("map_id", "raw id of the map"),
     ("lead_species", "raw species id of the first creature"),
     ("enemy_species", "raw species id of the opponent's creature in battle, else 0"),
+    ("cell", "map, column and row, hashed to `CELL_IDS` ids: what is learned of a place need not be a smooth function"),
     ("x", "column / 32 - 1"),
     ("y", "row / 32 - 1"),
     *((f"facing_{name}", "1 when facing so") for name in ("down", "up", "left", "right")),
@@ -49,14 +50,26 @@ FEATURES: tuple[tuple[str, str], ...] = (
     ),
 )
 FEATURE_COUNT = len(FEATURES)
-ID_FIELDS: tuple[tuple[str, int, int], ...] = (("map", 0, 256), ("species", 1, 256), ("species", 2, 256))
+CELL_IDS = 1 << 13  # an episode sees some hundred cells, so few of them share an id
+ID_FIELDS: tuple[tuple[str, int, int], ...] = (
+    ("map", 0, 256),
+    ("species", 1, 256),
+    ("species", 2, 256),
+    ("cell", 3, CELL_IDS),
+)
 
 _INDEX = {name: index for index, (name, _) in enumerate(FEATURES)}
 _FACING, _PLACE, _TEXT, _BADGE = _INDEX["facing_down"], _INDEX["place_indoors"], _INDEX["in_text"], _INDEX["badge_1"]
 _PARTY, _ENEMY, _MONEY = _INDEX["party_size"], _INDEX["enemy_hp"], _INDEX["money"]
 _CELLS, _LAST = _INDEX["cells_visited"], _INDEX["last_down"]
+_X = _INDEX["x"]
 _EVENT_COUNT = _INDEX["event_count"]
 _MENU_ITEM, _SURF = offset(at.CURRENT_MENU_ITEM), offset(at.SURFING)
+
+
+def cell_id(map_id: int, x: int, y: int) -> int:
+    """An id below `CELL_IDS`; cells of one map up to 32 columns wide differ where their rows lie within 256."""
+    return (map_id * 2654435761 + y * 32 + x) % CELL_IDS
 
 
 class FeatureWriter:
@@ -91,7 +104,8 @@ class FeatureWriter:
         values = self.values
         x, y = state.position
         values[0] = state.map_id
-        values[3], values[4] = x / 32 - 1, y / 32 - 1
+        values[_X - 1] = cell_id(state.map_id, x, y)
+        values[_X], values[_X + 1] = x / 32 - 1, y / 32 - 1
         values[_FACING : _FACING + 4] = 0.0
         values[_FACING + (state.facing & 3)] = 1.0
         fact = all_maps().get(state.map_id)
