@@ -1,0 +1,126 @@
+"""What came of the states that were drawn: counts that many processes add to and all of them read.
+
+In: one event at a time. Out: `Tallies`, the sums over everybody. Every process appends lines of JSON to a file of its
+own, one `write` each, so that a process killed in between leaves at most a torn last line, which readers leave alone.
+A file that has grown is replaced by its sum in one step; readers see another inode and count it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_LARGEST_BYTES = 1 << 20  # of one process's file, before it is summed up
+_KINDS = ("drawn", "ended", "gained", "seen")
+
+
+@dataclass(slots=True)
+class Tallies:
+    """Counts of episodes: begun, ended and with a milestone gained by tag of their start; `seen` by cell visited."""
+
+    drawn: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
+    gained: Counter[str] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Tallies) -> None:
+        """Add the counts of `other`."""
+        for kind in _KINDS:
+            getattr(self, kind).update(getattr(other, kind))
+
+
+@dataclass(slots=True)
+class _FileTallies:
+    """What was read of one file so far."""
+
+    inode: int
+    offset: int = 0
+    counts: Tallies = field(default_factory=Tallies)
+
+
+class Outcomes:
+    """The folder of the processes' files."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is made when there is something to write."""
+        self._folder = folder
+        self._pid = 0  # of the process that `_path` belongs to: a forked copy writes a file of its own
+        self._path = folder
+        self._files: dict[str, _FileTallies] = {}
+
+    def draw(self, tag: str) -> None:
+        """An episode begins at state `tag`."""
+        self._append({"drawn": {tag: 1}})
+
+    def end(self, tag: str, gained: bool, cells: Iterable[str]) -> None:
+        """An episode that began at state `tag` (empty: at the true start) ended; it had been to `cells`."""
+        event: dict[str, dict[str, int]] = {"seen": dict.fromkeys(cells, 1)}
+        if tag:
+            event.update(ended={tag: 1}, gained={tag: int(gained)})
+        self._append(event)
+
+    def read(self) -> Tallies:
+        """The sums over all processes, with what they wrote since the last call."""
+        total = Tallies()
+        try:
+            entries = [entry for entry in os.scandir(self._folder) if entry.name.endswith(".jsonl")]
+        except FileNotFoundError:
+            return total
+        for entry in entries:
+            try:
+                self._read_on(entry.name, Path(entry.path))
+            except FileNotFoundError:
+                self._files.pop(entry.name, None)
+        for known in self._files.values():
+            total.add(known.counts)
+        return total
+
+    def _read_on(self, name: str, path: Path) -> None:
+        with path.open("rb") as file:
+            about = os.fstat(file.fileno())
+            known = self._files.get(name)
+            if known is None or known.inode != about.st_ino or about.st_size < known.offset:
+                known = self._files[name] = _FileTallies(about.st_ino)
+            file.seek(known.offset)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        known.offset += len(whole)
+        for line in whole.splitlines():
+            known.counts.add(_parse(line))
+
+    def _append(self, event: dict[str, dict[str, int]]) -> None:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # unique: a process id may come again, and must not write behind a torn line
+            self._path = self._folder / f"{socket.gethostname()}_{self._pid}_{os.urandom(4).hex()}.jsonl"
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, json.dumps(event, separators=(",", ":")).encode() + b"\n")
+            size = os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+        if size > _LARGEST_BYTES:
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        counts = Tallies()
+        for line in self._path.read_bytes().splitlines():
+            counts.add(_parse(line))
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({kind: getattr(counts, kind) for kind in _KINDS}) + "\n", encoding="utf-8")
+        temporary.replace(self._path)
+
+
+def _parse(line: bytes) -> Tallies:
+    """The counts of one line; none for a line that is damaged."""
+    try:
+        event = json.loads(line)
+        return Tallies(**{kind: Counter({str(k): int(n) for k, n in event.get(kind, {}).items()}) for kind in _KINDS})
+    except (ValueError, TypeError, AttributeError):
+        return Tallies()

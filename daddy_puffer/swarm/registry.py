@@ -1,0 +1,367 @@
+"""`StateRegistry`: save states in a folder, shared by processes and nodes through the file system alone.
+
+In: save states as bytes, with what is known of them. Out: the same, checked. Knows no emulator and no game. A state is
+
+    <label>_<time>_<unique>.state        the emulator's save state, as it is
+    <label>_<time>_<unique>.actions.npz  `Chain`: how to get there from the true start
+    <label>_<time>_<unique>.json         `SavedState`; written last: a state without it does not exist
+
+Each is written aside, synced and renamed, so that a process killed at any moment leaves nothing half made. There is no
+index: every process keeps its own, read from the folder again whenever that has changed. A state that fails a check
+is moved to `quarantine/` beside a line of text that says why. Beyond the limits, states are evicted: duplicates of a
+cell first, oldest first; then the best of cells that are visited often; those with the most milestones last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+import time
+import zipfile
+import zlib
+from collections import Counter
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daddy_puffer.swarm.outcomes import Outcomes, Tallies
+
+STATES_PER_CELL = 4  # beyond so many the oldest but the best go
+_RESCAN_SECONDS = 5.0  # between two looks at the folder at least
+_SETTLED_SECONDS = 2.0  # a folder changed so recently may change again without another time stamp
+_ABANDONED_SECONDS = 3600.0  # files without a sidecar for so long were left by a killed process
+_JSON_TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "list[str]": list}
+_STATE, _ACTIONS, _SIDECAR, _TEMPORARY = ".state", ".actions.npz", ".json", ".tmp"
+
+_log = logging.getLogger(__name__)
+
+
+class _Bad(Exception):
+    """A state cannot be trusted; the message is the line for `quarantine/`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """How to get to a state from the true start: S segments, N actions in all.
+
+    For each segment: become the state reached so far with all buttons up (for the first: the initial state), let
+    `waits[s]` frames pass, draw one more, then take the next `lengths[s]` of `actions`.
+    """
+
+    actions: NDArray[np.uint8]  # [N]
+    waits: NDArray[np.int32]  # [S] frames
+    lengths: NDArray[np.int32]  # [S] actions
+
+    @classmethod
+    def empty(cls) -> Chain:
+        """That of the true start."""
+        return cls(np.zeros(0, np.uint8), np.zeros(0, np.int32), np.zeros(0, np.int32))
+
+    def then(self, wait: int, actions: bytes) -> Chain:
+        """One more segment."""
+        return Chain(
+            np.concatenate([self.actions, np.frombuffer(actions, np.uint8)]),
+            np.append(self.waits, np.int32(wait)),
+            np.append(self.lengths, np.int32(len(actions))),
+        )
+
+    def to_bytes(self) -> bytes:
+        """As a compressed npz."""
+        target = io.BytesIO()
+        np.savez_compressed(target, actions=self.actions, waits=self.waits, lengths=self.lengths)
+        return target.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Chain:
+        """Read `to_bytes`.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                chain = cls(*(np.asarray(arrays[f.name]) for f in fields(cls)))
+        except (OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"no actions: {error}") from error
+        if chain.lengths.sum() != len(chain.actions) or len(chain.waits) != len(chain.lengths):
+            raise ValueError("segments and actions do not agree")
+        return chain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateFacts:
+    """What its maker says of a state."""
+
+    label: str  # why it was kept: a milestone or a map
+    cell: str  # states of one cell are alike
+    map_id: int
+    map_name: str
+    milestones: list[str]
+    badges: int
+    episode_steps: int  # actions since its episode began
+    total_steps: int  # actions since the true start, along the chain of parents
+    parent: str  # tag of the state its episode began from, empty for the true start
+    maker: str  # environment and episode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedState(StateFacts):
+    """The sidecar."""
+
+    tag: str  # name of its files
+    made: float  # seconds since the epoch
+    size: int  # bytes on disk but the sidecar's
+    sha256: str  # of the state
+    actions_sha256: str  # of the npz
+    rom_sha256: str
+    start_sha256: str  # of the initial state, as the emulator saves it
+    action_freq: int  # frames an action lasts
+    emulator: str  # name, version
+    format: int  # of the save state: its first byte
+
+    @property
+    def progress(self) -> int:
+        """Milestones reached."""
+        return len(self.milestones)
+
+    @property
+    def spawn_id(self) -> int:
+        """A number for it in `observation["episode"]`, the same everywhere; above 0, which is the true start."""
+        return zlib.crc32(self.tag.encode()) & 0x7FFFFFFF or 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a save state belongs to: it is of no use elsewhere."""
+
+    rom_sha256: str
+    start_sha256: str
+    action_freq: int
+    emulator: str
+
+
+class StateRegistry:
+    """One process's view of the folder. It may be copied to forked processes, none of them needs the others."""
+
+    def __init__(
+        self,
+        folder: Path,
+        machine: Machine,
+        *,
+        max_states: int,
+        max_bytes: int,
+        rescan_seconds: float = _RESCAN_SECONDS,
+    ) -> None:
+        """`folder` is made when there is something to write; nothing is read yet."""
+        self.folder = folder
+        self.machine = machine
+        self.outcomes = Outcomes(folder / "outcomes")
+        self.tallies = Tallies()
+        self._max_states, self._max_bytes = max_states, max_bytes
+        self._rescan_seconds = rescan_seconds
+        self._index: dict[str, SavedState] = {}
+        self._rejected: set[str] = set()  # tags of bad states
+        self._next_scan = 0.0
+        self._folder_time = -1
+
+    def states(self) -> list[SavedState]:
+        """All states known at the last `refresh`, oldest first."""
+        return list(self._index.values())
+
+    def in_cell(self, cell: str) -> list[SavedState]:
+        """Those of one cell."""
+        return [saved for saved in self._index.values() if saved.cell == cell]
+
+    def refresh(self, force: bool = False) -> None:
+        """Take note of what other processes did; at most every `rescan_seconds`, unless forced."""
+        now = time.monotonic()
+        if not force and now < self._next_scan:
+            return
+        self._next_scan = now + self._rescan_seconds
+        self.tallies = self.outcomes.read()
+        try:
+            folder_time = self.folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return
+        if force or folder_time != self._folder_time:
+            settled = time.time() - folder_time / 1e9 > _SETTLED_SECONDS
+            self._folder_time = folder_time if settled else -1
+            self._scan()
+
+    def register(self, state: bytes, facts: StateFacts, chain: Chain) -> SavedState:
+        """Keep a state; others are evicted when it is one too many.
+
+        Raises:
+            OSError: the disk is full, or the folder cannot be written to.
+        """
+        actions = chain.to_bytes()
+        made = time.time()
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(made))
+        saved = SavedState(
+            **asdict(facts),
+            tag=f"{_file_name(facts.label)}_{stamp}_{os.urandom(4).hex()}",
+            made=made,
+            size=len(state) + len(actions),
+            sha256=_sha256(state),
+            actions_sha256=_sha256(actions),
+            **asdict(self.machine),
+            format=state[0] if state else -1,
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._write(saved.tag + _STATE, state)
+        self._write(saved.tag + _ACTIONS, actions)
+        self._write(saved.tag + _SIDECAR, json.dumps(asdict(saved), indent=1).encode())
+        self._index[saved.tag] = saved
+        self._evict()
+        return saved
+
+    def load(self, saved: SavedState) -> tuple[bytes, Chain] | None:
+        """The state and the way to it; None when it has been evicted, or was bad and is in quarantine now."""
+        try:
+            state = (self.folder / (saved.tag + _STATE)).read_bytes()
+            actions = (self.folder / (saved.tag + _ACTIONS)).read_bytes()
+        except FileNotFoundError:
+            self._missing(saved.tag)
+            return None
+        except OSError as error:  # the next look at the folder may find it again
+            _log.warning("save state %s cannot be read: %s", saved.tag, error)
+            self._index.pop(saved.tag, None)
+            return None
+        try:
+            self._check(saved, state, actions)
+            return state, Chain.from_bytes(actions)
+        except (_Bad, ValueError) as error:
+            self.quarantine(saved.tag, str(error))
+            return None
+
+    def quarantine(self, tag: str, reason: str) -> None:
+        """Move a bad state out of everybody's way."""
+        _log.warning("save state %s is put into quarantine: %s", tag, reason)
+        self._index.pop(tag, None)
+        self._rejected.add(tag)  # here at least, should the disk refuse what follows
+        aside = self.folder / "quarantine"
+        try:
+            aside.mkdir(parents=True, exist_ok=True)
+            for suffix in (_SIDECAR, _STATE, _ACTIONS):
+                _move(self.folder / (tag + suffix), aside / (tag + suffix))
+            (aside / f"{tag}.txt").write_text(" ".join(reason.split()) + "\n", encoding="utf-8")
+        except OSError as error:
+            _log.warning("it cannot be moved: %s", error)
+
+    def _check(self, saved: SavedState, state: bytes, actions: bytes) -> None:
+        if _sha256(state) != saved.sha256 or _sha256(actions) != saved.actions_sha256:
+            raise _Bad(f"damaged: {len(state)} and {len(actions)} bytes are not what the sidecar says")
+        for name, ours in asdict(self.machine).items():
+            if getattr(saved, name) != ours:
+                raise _Bad(f"made with another {name}: {getattr(saved, name)}, here {ours}")
+
+    def _missing(self, tag: str) -> None:
+        """Files are gone: evicted, unless the sidecar is still there."""
+        self._index.pop(tag, None)
+        if (self.folder / (tag + _SIDECAR)).exists():
+            self.quarantine(tag, "the state or its actions are missing")
+
+    def _write(self, name: str, data: bytes) -> None:
+        temporary = self.folder / (name + _TEMPORARY)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.folder / name)
+
+    def _scan(self) -> None:
+        names = {entry.name for entry in os.scandir(self.folder)}
+        tags = {name.removesuffix(_SIDECAR) for name in names if name.endswith(_SIDECAR)} - self._rejected
+        for tag in self._index.keys() - tags:
+            del self._index[tag]
+        found = [self._read(tag) for tag in tags - self._index.keys()]
+        known = [*self._index.values(), *(saved for saved in found if saved is not None)]
+        self._index = {saved.tag: saved for saved in sorted(known, key=lambda saved: (saved.made, saved.tag))}
+        for name in names:
+            if name.endswith((_TEMPORARY, _STATE, _ACTIONS)) and name.split(".")[0] not in tags:
+                self._remove_abandoned(self.folder / name)
+
+    def _read(self, tag: str) -> SavedState | None:
+        path = self.folder / (tag + _SIDECAR)
+        try:
+            saved = _parse(path.read_bytes())
+            if saved.tag != tag:
+                raise _Bad(f"the sidecar is that of {saved.tag}")
+            return saved
+        except FileNotFoundError:
+            return None
+        except (_Bad, OSError) as error:
+            self.quarantine(tag, str(error))
+            return None
+
+    def _remove_abandoned(self, path: Path) -> None:
+        try:
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
+        except FileNotFoundError:
+            pass
+
+    def _evict(self) -> None:
+        order = eviction_order(self.states(), self.tallies)
+        crowd = Counter(saved.cell for saved in order)
+        count, size = len(order), sum(saved.size for saved in order)
+        for saved in order:
+            crowded = crowd[saved.cell] > STATES_PER_CELL
+            if crowded or count > self._max_states or size > self._max_bytes:
+                crowd[saved.cell] -= 1
+                count, size = count - 1, size - saved.size
+                self._delete(saved.tag)
+
+    def _delete(self, tag: str) -> None:
+        self._index.pop(tag, None)
+        for suffix in (_SIDECAR, _STATE, _ACTIONS):  # the sidecar first: without it nobody draws the state
+            (self.folder / (tag + suffix)).unlink(missing_ok=True)
+
+
+def eviction_order(states: list[SavedState], tallies: Tallies) -> list[SavedState]:
+    """Who goes first: duplicates of a cell, oldest first; then cells often seen; those of the frontier last."""
+    best: dict[str, SavedState] = {}
+    for saved in states:
+        if saved.cell not in best or saved.total_steps < best[saved.cell].total_steps:
+            best[saved.cell] = saved
+    most = max((saved.progress for saved in states), default=0)
+
+    def worth(saved: SavedState) -> tuple[bool, bool, int, float, str]:
+        is_best = best[saved.cell] is saved
+        seen = tallies.seen[saved.cell] if is_best else 0  # duplicates go by age alone
+        return is_best, is_best and saved.progress == most, -seen, saved.made, saved.tag
+
+    return sorted(states, key=worth)
+
+
+def _parse(data: bytes) -> SavedState:
+    try:
+        values = json.loads(data)
+        saved = SavedState(**{f.name: values[f.name] for f in fields(SavedState)})
+    except (ValueError, KeyError, TypeError) as error:
+        raise _Bad(f"the sidecar cannot be read ({type(error).__name__}: {error})") from error
+    for f in fields(SavedState):
+        if not isinstance(getattr(saved, f.name), _JSON_TYPES[str(f.type)]):
+            raise _Bad(f"the sidecar says {f.name} is {getattr(saved, f.name)!r}, no {f.type}")
+    return saved
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        source.replace(target)
+    except FileNotFoundError:
+        pass  # another process was faster, or it was never there
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _file_name(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]+", "-", label)[:60] or "state"

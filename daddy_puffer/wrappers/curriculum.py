@@ -1,0 +1,268 @@
+"""`Curriculum`: episodes begin where others got to, and what is reached for the first time is kept to begin there.
+
+In: an `EpsilonEnv` over a game that can be saved. Out: the same observation with `episode[2]` = number of the state
+that the episode began from (0 = the true start), and `info["savestate_tag"]` at an episode's end.
+
+A state is kept when a map is entered for the first time in the episode, or a milestone is reached (a badge, a gym
+leader, a story event, a key item), or, with `cell_size`, a cell of so many squares is; only where the player is free to
+move, and only where the registry has too few states of the cell, a longer way to it, or by chance an old one. Its file
+of actions holds all actions since the true start. An episode that began from a state is truncated after
+`episode_steps`. The game counts its steps, rewards and visited cells from 0 after every load.
+
+Source: returning to states kept by cell is Go-Explore's (Ecoffet 2021); a share of episodes from the true start keeps
+the distribution on which the agent is judged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+
+from daddy_puffer.config import CurriculumConfig
+from daddy_puffer.errors import UserError
+from daddy_puffer.game import addresses as at
+from daddy_puffer.game.milestones import milestone_bits, milestones_reached
+from daddy_puffer.game.state import GameState, offset
+from daddy_puffer.swarm import Candidates, Chain, Machine, SavedState, StateFacts, StateRegistry, probabilities
+from daddy_puffer.types import EpisodeFlag
+from daddy_puffer.wrappers.epsilon import Observation, owner
+
+SPAWN_FIELD, FLAGS_FIELD = 2, 3  # of observation["episode"]
+STEPS_BETWEEN_SAVES = 16  # at least: saving takes as long as 50 steps
+_REFRESH_CHANCE = 0.2  # to keep a state of a cell that has one, over how many it has
+_SHORTER = 0.9  # a way this much shorter is worth keeping
+_ATTEMPTS = 3  # states tried before an episode begins at the true start
+_JOY_IGNORE = offset(at.JOY_IGNORE)
+
+_log = logging.getLogger(__name__)
+
+
+def open_registry(folder: Path, config: CurriculumConfig, env: gymnasium.Env[Any, Any]) -> StateRegistry:
+    """The registry at `folder` for states of a new `env`, which has not been reset yet."""
+    save_state: Callable[[], bytes] = env.get_wrapper_attr("save_state")
+    machine = Machine(
+        rom_sha256=hashlib.sha256(env.get_wrapper_attr("rom_path").read_bytes()).hexdigest(),
+        start_sha256=hashlib.sha256(save_state()).hexdigest(),
+        action_freq=env.get_wrapper_attr("action_freq"),
+        emulator=f"PyBoy {version('pyboy')}",
+    )
+    return StateRegistry(folder, machine, max_states=config.max_states, max_bytes=config.max_megabytes * 1_000_000)
+
+
+class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
+    """See the module's text."""
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Observation, np.int64],
+        config: CurriculumConfig,
+        registry: StateRegistry,
+    ) -> None:
+        """`registry` may be shared by the environments of a process."""
+        super().__init__(env)
+        self.registry = registry
+        self._config = config
+        self._name = os.urandom(4).hex()
+        self._game = owner(env, "game_state")
+        self._save_state: Callable[[], bytes] = env.get_wrapper_attr("save_state")
+        self._rng = np.random.default_rng()
+        self._episode = -1
+        self._going = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode at a state that is drawn, or at the true start; `options["state"]` goes before."""
+        self._report()
+        if seed is not None:
+            self._rng = np.random.default_rng([seed, 0xC0FFEE])
+        self._try(self.registry.refresh)
+        if options and options.get("state") is not None:  # somebody else's: no way to it is known
+            observation, info = self.env.reset(seed=seed, options=options)
+            return self._begin(observation, None, None), info
+        for _ in range(_ATTEMPTS):
+            saved = self._draw()
+            if saved is None:
+                break
+            begun = self._begin_at(saved, seed, options or {})
+            if begun is not None:
+                return begun
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._begin(observation, None, Chain.empty()), info
+
+    def step(self, action: np.int64) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step; keep the state if it is worth it; end the episode in time."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._actions.append(int(action))
+        state = self._state
+        place, flags = self._place_of(state), observation["milestones"].tobytes()
+        if place != self._place or flags != self._flags:
+            self._arrive(state, place, flags)
+        if self._label and not terminated and len(self._actions) >= self._next_save and _is_free(state):
+            self._keep(state)
+        observation["episode"][SPAWN_FIELD] = self._spawn_id
+        if not (terminated or truncated) and self._spawn and len(self._actions) >= self._config.episode_steps:
+            truncated = True
+            observation["episode"][FLAGS_FIELD] |= EpisodeFlag.TRUNCATED
+            info = {**info, **self.summary()}
+        if terminated or truncated:
+            info = {**info, "savestate_tag": self._tag}
+            self._report()
+        return observation, reward, terminated, truncated, info
+
+    def summary(self) -> dict[str, Any]:
+        """What the info says at an episode's end; for a wrapper around this one that ends the episode, too."""
+        return {**self.env.get_wrapper_attr("summary")(), "savestate_tag": self._tag}
+
+    @property
+    def _tag(self) -> str:
+        return self._spawn.tag if self._spawn else ""
+
+    @property
+    def _state(self) -> GameState:
+        return self._game.game_state
+
+    def _draw(self) -> SavedState | None:
+        states = self.registry.states()
+        if not states or self._rng.random() < self._config.true_start_share:
+            return None
+        chances = probabilities(self._config.mode, _candidates(states, self.registry), self._rng)
+        return states[self._rng.choice(len(states), p=chances)]
+
+    def _begin_at(
+        self, saved: SavedState, seed: int | None, options: dict[str, Any]
+    ) -> tuple[Observation, dict[str, Any]] | None:
+        """Start an episode at `saved`; None when it is gone or bad."""
+        loaded = self.registry.load(saved)
+        if loaded is None:
+            return None
+        state, chain = loaded
+        try:
+            observation, info = self.env.reset(seed=seed, options={**options, "state": state, "no_way_back": True})
+            _compare(saved, self._state)
+        except UserError as error:
+            self.registry.quarantine(saved.tag, str(error))
+            return None
+        return self._begin(observation, saved, chain), info
+
+    def _begin(self, observation: Observation, spawn: SavedState | None, chain: Chain | None) -> Observation:
+        """Forget the last episode; without `chain` nothing is kept in this one."""
+        state = self._state
+        self._episode += 1
+        self._going = True
+        self._spawn, self._chain, self._wait = spawn, chain, self._game.last_wait
+        self._spawn_id = spawn.spawn_id if spawn else 0
+        self._actions = bytearray()
+        self._next_save = 1
+        self._label = ""
+        self._place, self._flags = self._place_of(state), observation["milestones"].tobytes()
+        self._places = {self._place}
+        self._reached = self._first_reached = int.from_bytes(self._flags, "little")
+        self._cells = {self._cell_of(state)}
+        if spawn:
+            self._try(self.registry.outcomes.draw, spawn.tag)
+        observation["episode"][SPAWN_FIELD] = self._spawn_id
+        return observation
+
+    def _place_of(self, state: GameState) -> tuple[int, int, int]:
+        size = self._config.cell_size
+        if not size:
+            return state.map_id, 0, 0
+        x, y = state.position
+        return state.map_id, x // size, y // size
+
+    def _cell_of(self, state: GameState) -> str:
+        flags = int.from_bytes(self._flags, "little")
+        return "_".join(map(str, (*self._place, state.badges, flags.bit_count())))
+
+    def _arrive(self, state: GameState, place: tuple[int, int, int], flags: bytes) -> None:
+        """Take note of another place, or of other milestones."""
+        self._place, self._flags = place, flags
+        self._cells.add(self._cell_of(state))
+        new = int.from_bytes(flags, "little") & ~self._reached
+        if new:
+            self._reached |= new
+            self._label = milestones_reached(new.to_bytes(len(flags), "little"))[-1]
+        if place not in self._places:
+            self._places.add(place)
+            self._label = self._label or state.map_name
+
+    def _keep(self, state: GameState) -> None:
+        """Save the game, unless there is enough of the kind."""
+        label, self._label = self._label, ""
+        cell = self._cell_of(state)
+        if self._chain is None or not self._is_wanted(cell, len(self._chain.actions) + len(self._actions)):
+            return
+        self._next_save = len(self._actions) + STEPS_BETWEEN_SAVES
+        facts = StateFacts(
+            label=label,
+            cell=cell,
+            map_id=state.map_id,
+            map_name=state.map_name,
+            milestones=milestones_reached(self._flags),
+            badges=state.badges,
+            episode_steps=len(self._actions),
+            total_steps=len(self._chain.actions) + len(self._actions),
+            parent=self._tag,
+            maker=f"environment {self._name} episode {self._episode}",
+        )
+        chain = self._chain.then(self._wait, bytes(self._actions))
+        self._try(self.registry.register, self._save_state(), facts, chain)
+
+    def _is_wanted(self, cell: str, total_steps: int) -> bool:
+        known = self.registry.in_cell(cell)
+        if not known or total_steps < _SHORTER * min(saved.total_steps for saved in known):
+            return True
+        return self._rng.random() < _REFRESH_CHANCE / len(known)
+
+    def _report(self) -> None:
+        """Tell the others what came of the episode, once."""
+        if self._going:
+            self._going = False
+            gained = bool(self._reached & ~self._first_reached)
+            self._try(self.registry.outcomes.end, self._tag, gained, self._cells)
+
+    def _try(self, act: Callable[..., object], *arguments: Any) -> None:
+        """A disk that is full or gone does not stop the training."""
+        try:
+            act(*arguments)
+        except OSError as error:
+            _log.warning("the registry of save states cannot be used: %s", error)
+
+
+def _is_free(state: GameState) -> bool:
+    """The player can walk: no battle, no text, no scripted walk."""
+    return not (state.battle_kind or state.in_text or state.ram[_JOY_IGNORE])
+
+
+def _compare(saved: SavedState, state: GameState) -> None:
+    """The game is what the sidecar says.
+
+    Raises:
+        UserError: it is not.
+    """
+    found = (state.map_id, state.badges, milestones_reached(milestone_bits(state)))
+    said = (saved.map_id, saved.badges, saved.milestones)
+    if found != said:
+        raise UserError(f"the memory says map, badges, milestones are {found}, its sidecar {said}")
+
+
+def _candidates(states: list[SavedState], registry: StateRegistry) -> Candidates:
+    tallies = registry.tallies
+    cells = {cell: number for number, cell in enumerate(dict.fromkeys(saved.cell for saved in states))}
+    return Candidates(
+        cell=np.array([cells[saved.cell] for saved in states]),
+        progress=np.array([saved.progress for saved in states], np.float64),
+        made=np.array([saved.made for saved in states]),
+        visits=np.array([tallies.seen[saved.cell] for saved in states], np.float64),
+        tried=np.array([tallies.ended[saved.tag] for saved in states], np.float64),
+        gained=np.array([tallies.gained[saved.tag] for saved in states], np.float64),
+    )
