@@ -1,13 +1,14 @@
 """Learning on the practice cartridge over several seeds: a table, and learning curves as PNG.
 
-Run: `python benchmarks/learning.py NAME [--seeds 5] [--steps 300000] [--jobs 2] [section.key=value ...]` trains one run
-a seed into `runs/learning/NAME_<seed>/` (a finished one is not repeated) and prints its row;
+Run: `python benchmarks/learning.py NAME [--seeds 5] [--steps 300000] [--jobs 2] [--config FILE] [section.key=value …]`
+trains one run a seed into `runs/learning/NAME_<seed>/` (a finished one is not repeated) and prints its row;
 `python benchmarks/learning.py --plot NAME [NAME ...] --png FILE` compares what is there: one row a name, and the curves
 of return, badge-1 rate and badge-2 rate against steps and against hours.
 
-Training episodes of 2,048 steps count as they were played, exploration included. "Steps to badge 1" is the first time
-at which it was won in at least 80 % of the last 20 episodes. Figures are medians over seeds with the quartiles; the
-return of the last 20 episodes is the interquartile mean with its bootstrap interval over seeds (Agarwal 2021, rliable).
+Training episodes of 2,048 steps at most count as they were played, exploration included; those that a curriculum began
+further on do not count, but their steps do. "Steps to badge 1" is the first time at which it was won in at least 80 %
+of the last 20 episodes. Figures are medians over seeds with the quartiles; the return of the last 20 episodes is the
+interquartile mean with its bootstrap interval over seeds (Agarwal 2021, rliable).
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from daddy_puffer.config import load_config
 FOLDER = Path("runs/learning")
 WINDOW = 20  # episodes
 WANTED_RATE = 0.8
-TRAIN = "import json, sys; from daddy_puffer.config import load_config; from daddy_puffer.train import train; \
-train(load_config(None, json.loads(sys.argv[1])), film_steps=10)"
+TRAIN = "import json, sys; from pathlib import Path; from daddy_puffer.config import load_config; \
+from daddy_puffer.train import train; \
+train(load_config(Path(sys.argv[2]) if sys.argv[2] else None, json.loads(sys.argv[1])), film_steps=10)"
 Floats = NDArray[np.float64]
 
 
@@ -49,9 +51,10 @@ class Run:
 def load(folder: Path) -> Run:
     """Read a run folder."""
     with (folder / "episodes.csv").open() as file:
-        rows = list(csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if not row["savestate_tag"]]
     with (folder / "metrics.csv").open() as file:
         intervals = [(float(row["step"]), float(row["speed/steps_per_second"])) for row in csv.DictReader(file)]
+    assert rows and intervals, f"{folder} has no episodes from the true start"
     ends, speeds = np.array(intervals).T
     seconds = np.cumsum(np.diff(ends, prepend=0.0) / speeds)
     steps = np.array([float(row["end_step_global"]) for row in rows])
@@ -175,7 +178,7 @@ def plot(names: Sequence[str], png: Path) -> None:
     figure.savefig(png, dpi=110)
 
 
-def train_seed(name: str, seed: int, settings: dict[str, object]) -> None:
+def train_seed(name: str, seed: int, settings: dict[str, object], config: str) -> None:
     """Train in a process of its own; its console goes to a file beside the run."""
     folder = FOLDER / f"{name}_{seed}"
     if finished(folder):
@@ -183,7 +186,7 @@ def train_seed(name: str, seed: int, settings: dict[str, object]) -> None:
     own = {"train.run_name": folder.name, "train.runs_dir": str(FOLDER), "train.seed": seed}
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / f"{folder.name}.log").open("w") as log:
-        command = [sys.executable, "-c", TRAIN, json.dumps({**settings, **own})]
+        command = [sys.executable, "-c", TRAIN, json.dumps({**settings, **own}), config]
         subprocess.run(command, stdout=log, stderr=log, check=True)
 
 
@@ -205,6 +208,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=300_000)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--config", default="", help="YAML that the settings are laid over")
     parser.add_argument("--plot", nargs="+", metavar="NAME")
     parser.add_argument("--png", type=Path, default=FOLDER / "curves.png")
     options = parser.parse_intermixed_args()  # settings may follow options
@@ -214,7 +218,7 @@ def main() -> None:
         settings |= dict(parse(text) for text in options.settings)
         seeds = range(options.first_seed, options.first_seed + options.seeds)
         with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(lambda seed: train_seed(options.name, seed, settings), seeds))
+            list(pool.map(lambda seed: train_seed(options.name, seed, settings, options.config), seeds))
     names = options.plot or [options.name]
     print(table(names))
     if options.plot:

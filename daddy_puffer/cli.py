@@ -1,4 +1,4 @@
-"""`daddy-puffer <command>`: the same programs as `python -m daddy_puffer.<command>`.
+"""`daddy-puffer <command>`: the same programs as `python -m daddy_puffer.<command>` (replay: `replay_run`).
 
 In: the command line. Out: the exit code of the program called. A command is imported only when it is called, so
 that asking for help does not load a deep-learning framework.
@@ -14,8 +14,10 @@ COMMANDS = {
     "train_slim": "train a slim HierQ agent with the settings of a file",
     "evaluate": "play a trained agent against random buttons, with intervals",
     "debug_rollout": "look at a rollout: a line a step, flags, films",
+    "replay": "play recorded buttons again, compare the memory, film",
     "demo": "train a few minutes on the practice cartridge, evaluate, film",
 }
+MODULES = {"replay": "replay_run"}  # where the module is not called as the command: there is a package `replay`
 
 
 def usage() -> str:
@@ -34,7 +36,7 @@ def main() -> None:
         print(f"error: no command {sys.argv[1]!r}\n{usage()}", file=sys.stderr)
         raise SystemExit(2)
     sys.argv = [f"daddy-puffer {sys.argv[1]}", *sys.argv[2:]]
-    import_module(f"daddy_puffer.{name}").main()
+    import_module(f"daddy_puffer.{MODULES.get(name, name)}").main()
 
 
 if __name__ == "__main__":

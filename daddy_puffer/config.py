@@ -32,6 +32,7 @@ class EnvConfig:
     init_state: str = ""  # save state file; empty = the practice cartridge's start, or power-on for another ROM
     action_freq: int = 24  # frames an action lasts
     max_steps: int = 2048  # actions until an episode is truncated
+    patience_steps: int = 0  # in training also after so many actions in a row without reward; 0 = never
     frame_stack: int = 1  # frames the policy sees at once; it has memories, and 24 frames pass between two
     random_wait: int = 30  # frames waited before an episode at most, drawn anew: turns the game's dice
 
@@ -39,6 +40,7 @@ class EnvConfig:
         """Check ranges."""
         _require(self.action_freq >= 10, f"env.action_freq must be at least 10 frames, got {self.action_freq}")
         _require(self.max_steps >= 1, f"env.max_steps must be at least 1, got {self.max_steps}")
+        _require(self.patience_steps >= 0, f"env.patience_steps is negative: {self.patience_steps}")
         _require(1 <= self.frame_stack <= 16, f"env.frame_stack must be 1..16, got {self.frame_stack}")
 
 
@@ -104,6 +106,8 @@ class LearnerConfig:
     learning_rate: float = 5e-4
     recurrent_learning_rate_scale: float = 0.5  # RESeL: recurrent cells learn slower than heads
     gamma: float = 0.97  # discount a step
+    gamma_start: float = 0.0  # discount at first: a short horizon has less noise to learn through; 0 = gamma
+    gamma_anneal_updates: int = 0  # updates until 1 - discount has come from gamma_start to gamma (Schwarzer 2023, BBF)
     n_step: int = 1  # rows until the bootstrap; 1 = TD(0)
     double_q: bool = True  # van Hasselt 2016
     expected_bootstrap: bool = True  # Expected Sarsa of softmax(Q / exploration.temperature), not its best action
@@ -120,6 +124,8 @@ class LearnerConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         _require(0.0 <= self.gamma < 1.0, f"learner.gamma must be in [0, 1), got {self.gamma}")
+        ok = 0.0 <= self.gamma_start < 1.0 and self.gamma_anneal_updates >= 0
+        _require(ok, "learner.gamma_start must be in [0, 1), and gamma_anneal_updates not negative")
         _require(self.n_step >= 1, f"learner.n_step must be at least 1, got {self.n_step}")
         shares = (self.trace_decay, self.munchausen_scale)
         ok = all(0.0 <= share <= 1.0 for share in shares)
@@ -130,11 +136,66 @@ class LearnerConfig:
 class IntrinsicConfig:
     """Rewards for curiosity, beside those of the game."""
 
-    novelty_weight: float = 0.0  # of 1 / sqrt(episodes that have been to a cell), paid once an episode; 0 = off
+    rnd_weight: float = 0.0  # of what a network could not foretell of an observation (Burda 2018); 0 = off
+    novelty_weight: float = 0.0  # of the bonus for cells of the map that were seldom visited; 0 = off
+    novelty_scope: str = (
+        "swarm"  # swarm: 1 / sqrt(episodes there), paid once an episode; episode: 1 / sqrt(visits in it)
+    )
+    novelty_first: float = 0.0  # added to that bonus in a cell that nobody has ever been to
+    novelty_milestones: bool = False  # cells count anew with every set of milestones
+    bayes_weight: float = 0.0  # of the potential-based bonus for milestones that are not reliable yet; 0 = off
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _require(self.novelty_weight >= 0.0, f"intrinsic.novelty_weight is negative: {self.novelty_weight}")
+        for name in ("rnd_weight", "novelty_weight", "novelty_first", "bayes_weight"):
+            _require(getattr(self, name) >= 0.0, f"intrinsic.{name} is negative: {getattr(self, name)}")
+        scopes = ("swarm", "episode")
+        ok = self.novelty_scope in scopes
+        _require(ok, f"intrinsic.novelty_scope must be one of {scopes}, got {self.novelty_scope!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressConfig:
+    """What is believed about each milestone: the chance to reach it within a budget of steps."""
+
+    step_budget: int = 512  # actions since the episode's beginning within which a milestone counts as reached
+    step_budgets: dict[str, int] = field(default_factory=dict)  # other budgets, by milestone
+    forgetting: float = 0.95  # what a trial still counts after one more; 1 / (1 - this) trials are remembered
+    watched: list[str] = field(default_factory=lambda: ["EVENT_FOLLOWED_OAK_INTO_LAB", "EVENT_GOT_STARTER", "Boulder"])
+    target: float = 0.4  # chance from where on a milestone is reliable
+    alarm_never: float = 340.0  # alarm after so many trials below it of the first watched one that is not reliable
+    alarm_lost: float = -2.0  # and at these log-odds that a watched one fell below half of its best
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        budgets = (self.step_budget, *self.step_budgets.values())
+        _require(all(budget >= 1 for budget in budgets), f"progress.step_budget(s) must be at least 1, got {budgets}")
+        _require(0.0 < self.forgetting < 1.0, f"progress.forgetting must be in (0, 1), got {self.forgetting}")
+        _require(0.0 < self.target < 1.0, f"progress.target must be in (0, 1), got {self.target}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurriculumConfig:
+    """Episodes that begin where an earlier one got to; evaluation always begins at the true start."""
+
+    mode: str = "off"  # off, or how states are drawn: mixture, go_explore, rubinstein, progress (swarm/sampling.py)
+    true_start_share: float = 0.2  # of episodes begin at the true start whatever there is
+    episode_steps: int = 512  # actions until an episode that began from a state is truncated
+    cell_size: int = 8  # keep states by cells of so many squares a side; 0 = only by maps and milestones
+    max_states: int = 500  # save states kept, 168 kB each
+    max_megabytes: int = 200  # of disk they may take
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        modes = ("off", "mixture", "go_explore", "rubinstein", "progress")
+        quotes = " (YAML reads a bare off as false: put it in quotes)" if self.mode == "False" else ""
+        _require(self.mode in modes, f"curriculum.mode must be one of {modes}, got {self.mode!r}{quotes}")
+        ok = 0.0 <= self.true_start_share <= 1.0
+        _require(ok, f"curriculum.true_start_share must be in [0, 1], got {self.true_start_share}")
+        _require(self.episode_steps >= 1, f"curriculum.episode_steps must be at least 1, got {self.episode_steps}")
+        _require(self.cell_size >= 0, f"curriculum.cell_size is negative: {self.cell_size}")
+        ok = self.max_states >= 1 and self.max_megabytes >= 1
+        _require(ok, "curriculum.max_states and max_megabytes must be at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +239,8 @@ class TrainConfig:
     save_interval: int = 100_000
     keep_checkpoints: int = 3  # the newest so many, older ones are deleted
     video_interval: int = 0  # 0 = only at the end
+    step_log_interval: int = 100  # every so many steps of an environment one row of it goes to steps/; 0 = never
+    record_episodes: str = "best"  # none, best (by milestones) or all: their actions go to recordings/
     max_seconds: float = 0.0  # stop training after so long; 0 = no limit
     worker_timeout_seconds: float = 60.0  # a silent worker for so long ends the run
 
@@ -189,6 +252,10 @@ class TrainConfig:
         ok = self.algorithm in algorithms
         _require(ok, f"train.algorithm must be one of {algorithms}, got {self.algorithm!r}")
         _require(self.log_interval >= 1 and self.save_interval >= 1, "train.log_interval and save_interval >= 1")
+        _require(self.step_log_interval >= 0, f"train.step_log_interval is negative: {self.step_log_interval}")
+        kept = ("none", "best", "all")
+        ok = self.record_episodes in kept
+        _require(ok, f"train.record_episodes must be one of {kept}, got {self.record_episodes!r}")
         _require(self.keep_checkpoints >= 1, f"train.keep_checkpoints >= 1, got {self.keep_checkpoints}")
         if self.vectorization == "multiprocessing":
             ok = self.num_workers >= 1 and self.num_envs % self.num_workers == 0
@@ -214,6 +281,8 @@ class Config:
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    progress: ProgressConfig = field(default_factory=ProgressConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
@@ -234,7 +303,9 @@ YAML_PATHS: dict[str, tuple[str, ...]] = {
     "replay": ("train", "replay"),
     "learner": ("train", "learner"),
     "exploration": ("train", "exploration"),
-    "train": ("train",),  # after its four sub-sections: they are taken out first
+    "curriculum": ("train", "curriculum"),
+    "progress": ("train", "progress"),
+    "train": ("train",),  # after its sub-sections: they are taken out first
     "wandb": ("wandb",),
 }
 

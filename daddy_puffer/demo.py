@@ -22,7 +22,7 @@ ANY_NUMBER_OF_STEPS = 10**9  # the clock ends the demo
 
 def demo(
     config: Annotated[Path, typer.Option(help="YAML file of settings; without it the defaults")] = Path(
-        "configs/traces.yaml"
+        "configs/explore.yaml"
     ),
     minutes: Annotated[float, typer.Option(min=0.05, max=60, help="time to train")] = 5.5,
     episodes: Annotated[int, typer.Option(min=1, help="episodes of each player afterwards")] = 20,

@@ -21,6 +21,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
@@ -30,10 +31,12 @@ from daddy_puffer.errors import UserError
 
 HOST = "pokemonred_puffer"
 HOST_REWARD = "baseline.ObjectRewardRequiredEventsMapIdsFieldMoves"  # its default
+_TYPES: dict[Any, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool}  # of options, by annotation
+_registries: dict[Path, Any] = {}  # of save states, by folder
 NAMES = {
     "policies": ("HierQ", "HierQRNN"),
     "rewards": ("FastRequiredEvents", "Shaped"),
-    "wrappers": ("EpsilonEnv", "Novelty"),
+    "wrappers": ("EpsilonEnv", "Curriculum", "Novelty", "RND", "Bayes", "Patience"),
 }
 
 
@@ -66,13 +69,58 @@ def _policy(name: str) -> Any:
 
 
 def _wrapper(name: str) -> Any:
-    if name == "EpsilonEnv":
-        return wrap_epsilon
     if name not in NAMES["wrappers"]:
         raise UnknownName(f"daddy_puffer has no wrapper {name!r}: there are {', '.join(NAMES['wrappers'])}")
-    ours = importlib.import_module("daddy_puffer.wrappers")
-    ours.run_wide_counts()  # shared by the worker processes, so it has to be there before they are
-    return functools.partial(_wrap, getattr(ours, name))
+    return {
+        "EpsilonEnv": lambda: wrap_epsilon,
+        "Curriculum": _curriculum,
+        "Novelty": lambda: _shared_among_workers(name, "counts", "run_wide_counts"),
+        "Bayes": lambda: _shared_among_workers(name, "posteriors", "run_wide_posteriors"),
+        "Patience": _patience,
+    }.get(name, lambda: functools.partial(_wrap, _ours(name)))()
+
+
+def _ours(name: str) -> Any:
+    return getattr(importlib.import_module("daddy_puffer.wrappers"), name)
+
+
+def _shared_among_workers(name: str, argument: str, maker: str) -> Any:
+    """A wrapper whose environments share something, which has to be there before the worker processes are."""
+    return functools.partial(_wrap, _ours(name), **{argument: _ours(maker)()})
+
+
+def _patience() -> Any:
+    _let_truncation_end()
+    return wrap_patience
+
+
+def _curriculum() -> Any:
+    _let_truncation_end()
+    started = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return functools.partial(wrap_curriculum, Path("savestates") / f"{started}_{os.getpid()}")
+
+
+@functools.cache
+def _let_truncation_end() -> None:
+    """Let PufferLib reset an environment that was truncated, as it resets one that was terminated.
+
+    It ignores truncation, and the host's own environment never truncates. To the host's trainer a truncation is a
+    terminal, beyond which no advantage reaches; ours reads `observation["episode"]` and knows the difference.
+    """
+    emulation = importlib.import_module("pufferlib.emulation")
+    kind = emulation.GymnasiumPufferEnv
+    original = kind.step
+
+    @functools.wraps(original)
+    def step(env: Any, action: Any) -> Any:
+        observation, reward, terminated, truncated, info = original(env, action)
+        if truncated and not terminated:
+            env.done = terminated = True
+            if env.buf is not None:
+                env.buf.terminals[0] = True
+        return observation, reward, terminated, truncated, info
+
+    kind.step = step
 
 
 def _reward(name: str) -> Any:
@@ -144,16 +192,80 @@ def wrap_epsilon(env: Any, options: Any) -> Any:
     from daddy_puffer.wrappers.hosted import HostedEpsilonEnv
 
     game = env.unwrapped
-    return _wrap(HostedEpsilonEnv, HostedGame(env, game.pyboy.memory, int(game.max_steps)), options)
+    rom = Path(game.gb_path)
+    hosted = HostedGame(env, game.pyboy, int(game.max_steps), rom_path=rom, action_freq=int(game.action_freq))
+    return _wrap(HostedEpsilonEnv, hosted, options)
 
 
-def _wrap(wrapper: Callable[..., Any], env: Any, options: Any) -> Any:
-    settings = dict(options or {})
+def wrap_patience(env: Any, options: Any) -> Any:
+    """`Patience` over our `EpsilonEnv`; a new episode begins at the initial state."""
+    wrapped = _wrap(_ours("Patience"), env, options)
+    _play_episodes(env)
+    return wrapped
+
+
+def wrap_curriculum(default_folder: Path, env: Any, options: Any) -> Any:
+    """`Curriculum` over our `EpsilonEnv`; options: `folder` of the save states, and our `curriculum` section.
+
+    Raises:
+        UserError: unknown option or value out of range.
+    """
+    from daddy_puffer.config import load_config
+
+    settings = {"mode": "mixture", **_plain(options)}
+    folder = Path(str(settings.pop("folder", None) or default_folder)).expanduser().absolute()
+    _check_place("Curriculum", env)
     try:
+        config = load_config(None, {f"curriculum.{name}": value for name, value in settings.items()}).curriculum
+    except UserError as error:
+        said = str(error).removeprefix("the defaults: ").removeprefix("train.curriculum: ")
+        raise UserError(f"wrapper daddy_puffer.Curriculum: {said}") from error
+    if config.mode == "off":
+        return env
+    _play_episodes(env)
+    if folder not in _registries:  # one for all environments of a process, and for its children
+        _registries[folder] = _ours("open_registry")(folder, config, env)
+    return _ours("Curriculum")(env, config, _registries[folder])
+
+
+def _play_episodes(env: Any) -> None:
+    from daddy_puffer.wrappers.epsilon import owner
+
+    game = env.unwrapped
+    owner(env, "play_episodes").play_episodes(Path(game.init_state_path), game.init_mem)
+
+
+def _wrap(wrapper: Any, env: Any, options: Any, /, **shared: Any) -> Any:
+    name, settings = wrapper.__name__.removeprefix("Hosted"), _plain(options)
+    parameters = inspect.signature(wrapper).parameters
+    try:
+        for option, value in settings.items():
+            if option in shared:
+                raise TypeError(f"got an unexpected keyword argument {option!r}")
+            wanted = parameters[option].annotation if option in parameters else ""
+            if not isinstance(value, _TYPES.get(wanted, object)):
+                raise TypeError(f"{option} must be of type {wanted}, got {value!r}")
         inspect.signature(wrapper).bind(env, **settings)
     except TypeError as error:
-        raise UserError(f"wrapper daddy_puffer.{wrapper.__name__.removeprefix('Hosted')}: {error}") from error
-    return wrapper(env, **settings)
+        raise UserError(f"wrapper daddy_puffer.{name}: {error}") from error
+    if name != "EpsilonEnv":
+        _check_place(name, env)
+    return wrapper(env, **settings, **shared)
+
+
+def _plain(options: Any) -> dict[str, Any]:
+    """Options of the host's YAML without its containers."""
+    from omegaconf import OmegaConf
+
+    plain: Any = OmegaConf.to_container(options, resolve=True) if OmegaConf.is_config(options) else options
+    if not isinstance(plain or {}, dict):
+        raise UserError(f"the options of a daddy_puffer wrapper must be a mapping, got {plain!r}")
+    return {str(name): value for name, value in (plain or {}).items()}
+
+
+def _check_place(name: str, env: Any) -> None:
+    if "episode" not in getattr(env.observation_space, "spaces", {}):
+        raise UserError(f"wrapper daddy_puffer.{name} belongs behind daddy_puffer.EpsilonEnv in the list of wrappers")
 
 
 def make_shaped(env_config: Any, reward_config: Any) -> Any:

@@ -23,8 +23,9 @@ from daddy_puffer.rollout import FILM_STEPS, FilmsBeside, film_checkpoint
 from daddy_puffer.telemetry import Sink, Telemetry
 from daddy_puffer.telemetry.console import ConsoleSink
 from daddy_puffer.telemetry.run_folder import choose_run_folder, open_run_folder, write_meta
-from daddy_puffer.telemetry.sinks import EpisodeCsv, JsonLines, MetricsCsv, TensorBoard, WeightsAndBiases
-from daddy_puffer.vector import make_vector
+from daddy_puffer.telemetry.sinks import EpisodeCsv, JsonLines, MetricsCsv, ProgressCsv, TensorBoard, WeightsAndBiases
+from daddy_puffer.telemetry.step_rows import StepShards
+from daddy_puffer.vector import VectorEnv, make_vector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +47,14 @@ def train(config: Config, resume: Path | None = None, film_steps: int = FILM_STE
     torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.train.seed)
     folder = choose_run_folder(config, resume)
-    with StopSignals() as stop, make_vector(config) as env:
+    with StopSignals() as stop, _make_env(config, folder) as env:
         learner = Learner(config, env.spaces, env.num_actions)
         trainer = Trainer(
             config, env, learner, make_replay(config, env.spaces, learner.state_size, env.num_envs), folder
         )
         open_run_folder(folder, config, parameters=learner.parameter_count, device=str(learner.device))
         with Telemetry(make_sinks(config, folder, resume)) as telemetry:
+            trainer.before_save = telemetry.flush  # so that a checkpoint is never ahead of the logs
             if resume is not None:
                 telemetry.emit(trainer.resume(resume))
             began, started = trainer.counters.steps, time.monotonic()
@@ -72,6 +74,10 @@ def train(config: Config, resume: Path | None = None, film_steps: int = FILM_STE
     )
 
 
+def _make_env(config: Config, folder: Path) -> VectorEnv:
+    return make_vector(config, savestates=folder / "savestates", recordings=folder / "recordings")
+
+
 def make_sinks(config: Config, folder: Path, resume: Path | None) -> list[Sink]:
     """Everywhere the records of a run go; what a resumed run had written after its checkpoint is dropped."""
     step = None if resume is None else checkpoint_step(resume)
@@ -80,6 +86,8 @@ def make_sinks(config: Config, folder: Path, resume: Path | None) -> list[Sink]:
         EpisodeCsv(folder / "episodes.csv", step),
         MetricsCsv(folder / "metrics.csv", step),
         JsonLines(folder / "events.jsonl", step),
+        ProgressCsv(folder / "progress.csv", step),
+        StepShards(folder / "steps", config.progress.watched, step),
         TensorBoard(folder / "tb", step),
         FilmsBeside(folder / "videos"),
     ]

@@ -24,6 +24,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -34,8 +35,19 @@ from pufferlib.emulation import GymnasiumPufferEnv
 from daddy_puffer.config import Config
 from daddy_puffer.envs import make_red_env
 from daddy_puffer.errors import UserError
+from daddy_puffer.swarm import StateRegistry
 from daddy_puffer.types import Array, StepBatch
-from daddy_puffer.wrappers import EpsilonEnv, Novelty, VisitCounts
+from daddy_puffer.wrappers import (
+    ActionRecorder,
+    Bayes,
+    Curriculum,
+    EpsilonEnv,
+    Novelty,
+    Patience,
+    SharedPosteriors,
+    VisitCounts,
+    open_registry,
+)
 
 AnyEnv = gymnasium.Env[Any, Any]
 EnvFactory = Callable[[], AnyEnv]
@@ -93,6 +105,10 @@ def box_spaces(env: AnyEnv) -> dict[str, gymnasium.spaces.Box]:
 class VectorEnv:
     """B environments; `send` starts a step, `recv` waits for it, so that work fits in between."""
 
+    visits: VisitCounts | None = None  # where all environments have been, if they count it
+    posteriors: SharedPosteriors | None = None  # what all environments know of the milestones, if they learn it
+    savestates: Path | None = None  # where the curriculum keeps its states, if there is one
+
     def __init__(self, factories: Sequence[EnvFactory], *, num_workers: int = 0, timeout_seconds: float = 60.0):
         """Build the environments: here when `num_workers` is 0, else in so many processes."""
         creators = [_PackedFactory(factory, env_id) for env_id, factory in enumerate(factories)]
@@ -115,6 +131,11 @@ class VectorEnv:
     def processes(self) -> list[Any]:
         """The worker processes, none for a serial environment."""
         return getattr(self._backend, "processes", [])
+
+    @property
+    def states_kept(self) -> int | None:
+        """Save states that episodes may begin from; None without a curriculum."""
+        return None if self.savestates is None else sum(1 for _ in self.savestates.glob("*.json"))
 
     def reset(self, seed: int) -> StepBatch:
         """Start every environment anew, environment i with seed `seed + i`."""
@@ -381,20 +402,65 @@ def _report(pipe: Connection, message: bytes) -> None:
 class RedFactory:
     """Builds the stand-alone environment of a configuration: the game, its rewards, frame stack and ledger."""
 
-    def __init__(self, config: Config):
-        """Remember the configuration; the emulator is started by the call."""
+    def __init__(self, config: Config, savestates: Path | None = None, recordings: Path | None = None):
+        """Remember the configuration; the emulator is started by the call.
+
+        `savestates`: folder of the curriculum's registry; None = every episode begins at the true start.
+        `recordings`: folder for episodes' actions; None = none is recorded.
+        """
         self.config = config
+        self.recordings = None if config.train.record_episodes == "none" else recordings
         self.visits = VisitCounts()  # one for all environments of the run
+        self.posteriors = SharedPosteriors(config.progress.forgetting)  # likewise
+        self.savestates = None if config.curriculum.mode == "off" else savestates
+        self._registry: StateRegistry | None = None  # one for all environments of a process
 
     def __call__(self) -> AnyEnv:
         """Build one environment."""
-        env = EpsilonEnv(make_red_env(self.config.env, self.config.rewards), self.config.env.frame_stack)
-        weight = self.config.intrinsic.novelty_weight
-        return Novelty(env, weight, self.visits) if weight else env
+        env: AnyEnv = EpsilonEnv(make_red_env(self.config.env, self.config.rewards), self.config.env.frame_stack)
+        if self.recordings is not None:  # inside Curriculum: it sees what the game is given
+            best_only = self.config.train.record_episodes == "best"
+            env = ActionRecorder(env, self.recordings, self._registry_of(env), best_only=best_only)
+        if self.savestates is not None:
+            env = Curriculum(env, self.config.curriculum, self._registry_of(env))
+        return self._with_bonuses(env)
+
+    def _registry_of(self, env: AnyEnv) -> StateRegistry:
+        if self._registry is None:
+            # without a curriculum there is no such folder: the registry has no states then
+            folder = self.savestates or Path("savestates")
+            self._registry = open_registry(folder, self.config.curriculum, env)
+        return self._registry
+
+    def _with_bonuses(self, env: AnyEnv) -> AnyEnv:
+        intrinsic, progress = self.config.intrinsic, self.config.progress
+        if intrinsic.novelty_weight:
+            env = Novelty(
+                env,
+                intrinsic.novelty_weight,
+                self.visits,
+                scope=intrinsic.novelty_scope,
+                first=intrinsic.novelty_first,
+                milestones=intrinsic.novelty_milestones,
+            )
+        if self.config.env.patience_steps:
+            env = Patience(env, self.config.env.patience_steps)
+        if intrinsic.bayes_weight:  # outside of whatever ends episodes: it counts how they end
+            env = Bayes(
+                env,
+                intrinsic.bayes_weight,
+                self.posteriors,
+                gamma=self.config.learner.gamma,
+                step_budget=progress.step_budget,
+                step_budgets=progress.step_budgets,
+            )
+        return env
 
 
-def make_vector(config: Config, num_envs: int | None = None) -> VectorEnv:
-    """The vectorized environment of a run, as `config.train` asks for it.
+def make_vector(
+    config: Config, num_envs: int | None = None, savestates: Path | None = None, recordings: Path | None = None
+) -> VectorEnv:
+    """The vectorized environment of a run, as `config.train` asks for it; the folders as in `RedFactory`.
 
     For another number of environments as many of the workers are used as can share them equally.
     """
@@ -403,4 +469,9 @@ def make_vector(config: Config, num_envs: int | None = None) -> VectorEnv:
     workers = 0
     if train.vectorization == "multiprocessing":
         workers = max(share for share in range(1, train.num_workers + 1) if count % share == 0)
-    return VectorEnv([RedFactory(config)] * count, num_workers=workers, timeout_seconds=train.worker_timeout_seconds)
+    factory = RedFactory(config, savestates, recordings)
+    env = VectorEnv([factory] * count, num_workers=workers, timeout_seconds=train.worker_timeout_seconds)
+    env.savestates = factory.savestates
+    env.visits = factory.visits if config.intrinsic.novelty_weight else None
+    env.posteriors = factory.posteriors if config.intrinsic.bayes_weight else None
+    return env

@@ -20,6 +20,8 @@ from daddy_puffer.learner.checkpoint import (
     rng_state,
     save_checkpoint,
     set_rng_state,
+    to_arrays,
+    to_tensors,
 )
 
 CONFIG = Config(train=TrainConfig(seed=11))
@@ -117,3 +119,14 @@ def test_missing_checkpoint_says_what_to_do(tmp_path: Path):
         find_checkpoint(tmp_path)
     with pytest.raises(UserError, match="does not exist"):
         load_checkpoint(tmp_path)
+
+
+def test_trees_of_arrays_come_back_from_a_checkpoint(tmp_path: Path):
+    tree = {"rows": [np.arange(3.0), np.zeros((2, 0), np.float32)], "deep": {"counts": np.array([7])}, "n": 3}
+    kept = to_arrays(load_checkpoint(save(tmp_path, 1, tree=to_tensors(tree)))["tree"])
+    assert kept["n"] == 3
+    for mine, other in zip(
+        [*tree["rows"], tree["deep"]["counts"]], [*kept["rows"], kept["deep"]["counts"]], strict=True
+    ):
+        np.testing.assert_array_equal(mine, other)
+        assert mine.dtype == other.dtype and not np.shares_memory(mine, other)

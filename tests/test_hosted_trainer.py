@@ -246,7 +246,10 @@ def stepwise(vecenv: Any, num_envs: int, learner: Any = None) -> tuple[WatchedVe
         seed=0,
     )
     together = watched.agents_per_batch == num_envs
-    trainer = StepwiseTrainer(config, learner, replay, num_envs=num_envs, num_actions=7, together=together)
+    spaces = watched.driver_env.env.observation_space.spaces
+    trainer = StepwiseTrainer(
+        config, learner, replay, spaces=spaces, num_envs=num_envs, num_actions=7, together=together
+    )
     return watched, trainer, replay
 
 
@@ -277,6 +280,47 @@ def test_replay_holds_each_environments_own_sequence(kind: str, resets: bool) ->
     np.testing.assert_array_equal(batch.state[inside, 0], step[0, inside])
     cut = batch.first[1:] & (step[:-1] < 9)
     assert cut.any() == resets, "a reset from outside ends an episode anywhere"
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_what_we_cut_off_is_bootstrapped_although_the_host_calls_it_an_end(uneven: bool) -> None:
+    class Ending(FakeRed):
+        """The host ends an episode where we truncate it."""
+
+        def step(self, action: Any) -> Any:
+            observation, reward, _, truncated, info = super().step(action)
+            return observation, reward, truncated, truncated, info
+
+    def creator() -> Any:
+        return packed(Ending(truncate_at=9))
+
+    vecenv = Uneven([serial(1, creator), serial(1, creator)]) if uneven else serial(2, creator)
+    watched, trainer, replay = stepwise(vecenv, 2)
+    watched.async_reset(5)
+    for _ in range(120):
+        watched.recv()
+        assert watched.batch is not None
+        watched.send(trainer.act(watched.batch))
+    trainer.close()
+    batch = replay.sample(100)
+    step, follows = batch.structured[..., 0], ~batch.first[1:]
+    assert not batch.terminated.any() and batch.truncated.any()
+    np.testing.assert_array_equal(batch.truncated[:-1][follows], (step[1:] == 9)[follows])
+
+
+def test_curiosity_of_all_environments_is_paid_while_the_host_takes_no_gradients(tmp_path: Path) -> None:
+    trainer, _ = make_trainer(tmp_path, rnd_weight=1.0, total_timesteps=1)
+    vecenv, stepwise_trainer = trainer.vecenv, trainer._trainer
+    vecenv.async_reset(5)
+    paid = []
+    with torch.no_grad():
+        for _ in range(1400 // ENVS):
+            vecenv.recv()
+            batch = stepwise_trainer._with_curiosity(vecenv.batch)
+            paid.append(batch.reward - vecenv.batch.reward)
+            vecenv.send(np.ones(ENVS, np.int64))
+    trainer.close()
+    assert np.max(paid) > 0.0 and np.min(paid) >= 0.0
 
 
 class Unmarked(FakeRed):

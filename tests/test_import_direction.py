@@ -14,25 +14,26 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
     **dict.fromkeys(("__init__", "errors", "types", "gym_plugin"), 0),
     "config": 1,
-    **dict.fromkeys(("game", "numerics", "telemetry"), 2),
-    **dict.fromkeys(("rewards", "policies", "replay"), 3),
+    **dict.fromkeys(("game", "numerics", "telemetry", "swarm"), 2),
+    **dict.fromkeys(("rewards", "policies", "replay", "progress"), 3),
     **dict.fromkeys(("envs", "wrappers"), 4),
     **dict.fromkeys(("vector", "learner"), 5),
     **dict.fromkeys(("rollout", "command_line"), 6),
-    **dict.fromkeys(("train", "evaluate", "debug_rollout"), 7),
+    **dict.fromkeys(("train", "evaluate", "debug_rollout", "replay_run"), 7),
     **dict.fromkeys(("train_big", "train_slim", "demo", "plugin_command"), 8),
     **dict.fromkeys(("cli", "plugin"), 9),
     "__main__": 10,
 }
 
 # Libraries that only some parts may know.
-TORCH_FREE = ("game", "rewards", "envs", "replay", "wrappers", "config", "types", "errors", "cli")
+TORCH_FREE = ("game", "swarm", "progress", "rewards", "envs", "replay", "wrappers", "config", "types", "errors", "cli")
 ONLY_IN = {"pyboy": ("envs",), "pufferlib": ("vector",)}
 # Policies do not know what they see or where it is kept; sinks may use torch for its TensorBoard writer.
 FORBIDDEN = {
     "policies": ("envs", "replay", "wrappers", "game", "rewards"),
     "replay": ("game", "policies"),
     "envs": ("replay", "policies"),
+    "swarm": ("config", "game"),
 }
 
 

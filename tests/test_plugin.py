@@ -337,6 +337,123 @@ def test_our_names_among_theirs(tmp_path: Path) -> None:
     assert lines[-1] == "mixed"
 
 
+EXPLORING = """
+import sys
+from pathlib import Path
+import numpy as np
+import pufferlib.vector
+from omegaconf import OmegaConf
+from daddy_puffer.errors import UserError
+from daddy_puffer.plugin_command import complete
+from daddy_puffer.swarm.outcomes import Outcomes
+from daddy_puffer.wrappers.epsilon import owner
+from pokemonred_puffer import train
+
+stock_step = pufferlib.emulation.GymnasiumPufferEnv.step
+config = OmegaConf.load(complete(["--policy", "daddy_puffer.HierQ"], Path.cwd())[-3])
+config.env.max_steps = 150
+epsilon, curriculum, *bonuses = config.wrappers["daddy_puffer.explore"]
+curriculum["daddy_puffer.Curriculum"].update({"mode": "progress", "cell_size": 4, "episode_steps": 40})
+stats = {"episode_stats.EpisodeStatsWrapper": {}}
+config.wrappers.plain, config.wrappers.paid = [epsilon], [epsilon, *bonuses]
+config.wrappers.exploring = [epsilon, curriculum, *bonuses, {"daddy_puffer.Patience": {"steps": 1000}}, stats]
+
+
+def make(wrappers):
+    creator, kwargs = train.setup(config, wrappers, "baseline.ObjectRewardRequiredEventsMapIdsFieldMoves",
+                                  Path(sys.argv[1]))
+    return creator, kwargs
+
+
+for wrappers in ("plain", "paid"):  # endless, as the host has it
+    creator, kwargs = make(wrappers)
+    env = creator(**kwargs)
+    env.reset(seed=1)
+    ends = [env.step(np.array([step % 7])) for step in range(160)]
+    assert not any(done or truncated for _, _, done, truncated, _ in ends)
+assert pufferlib.emulation.GymnasiumPufferEnv.step is stock_step
+
+creator, kwargs = make("exploring")
+vecenv = pufferlib.vector.make(creator, env_kwargs=kwargs, num_envs=2, backend=pufferlib.vector.Serial)
+vecenv.async_reset(5)
+game = owner(vecenv.envs[0].env, "play_episodes")
+rng = np.random.default_rng(0)
+spawns, begun, infos, ended = set(), 0, [], np.zeros(2, bool)
+start_map = game.game_state.map_id
+for step in range(900):
+    rows, _, done, truncated, new, *_ = vecenv.recv()
+    infos += new
+    seen = rows.view(vecenv.driver_env.obs_dtype).reshape(2)
+    episode = seen["episode"]
+    assert ((episode[:, 3] & 1).astype(bool) == (ended if step else True)).all()  # a new one follows each end
+    assert (((episode[:, 3] & 4) > 0) == done).all() and (done == truncated).all()
+    first = (episode[:, 3] & 1) > 0
+    assert (episode[first, 1] == 0).all() and (seen["visited"][first].sum((1, 2)) == 1).all()
+    assert (seen["map_id"][first & (episode[:, 2] == 0)] == start_map).all()
+    if first[0] and step:
+        assert game.unwrapped.seen == set() and game.unwrapped.step_count == 0
+    spawns |= set(episode[:, 2].tolist())
+    begun += first.sum()
+    ended = done.copy()
+    if step % 5 == 0:
+        actions = rng.choice(6, 2, p=[0.2, 0.2, 0.2, 0.2, 0.15, 0.05])
+    vecenv.send(actions)
+assert begun > 10 and len(spawns) >= 3, (begun, spawns)
+tags = {info["savestate_tag"] for info in infos if "savestate_tag" in info}
+(folder,) = Path("savestates").iterdir()
+tallies = Outcomes(folder / "outcomes").read()  # of states that may have made room for better ones
+assert "" in tags and len(tags) > 1 and tags - {""} == set(tallies.ended) <= set(tallies.drawn)
+assert list(folder.glob("*.state"))
+assert all(info["episode"]["length"] in (40, 150) for info in infos if "episode" in info)
+
+state = game.save_state()
+print("whole", len(state))
+try:
+    game.reset(options={"state": state[:5000]})
+except UserError as error:
+    print("cut:", error)
+game.reset()
+assert game.game_state.map_id == start_map
+for first, name, options in [
+    (True, "Curriculum", {"mode": "nope"}), (True, "Curriculum", {"cells": 3}), (True, "Novelty", {"counts": 1}),
+    (True, "Bayes", {"gama": 0.9}), (True, "RND", {"weight": "much"}), (True, "Patience", {}), (False, "Bayes", {}),
+    (True, "Novelty", [1]),
+]:
+    config.wrappers.wrong = [*([epsilon] if first else []), {f"daddy_puffer.{name}": options}]
+    creator, kwargs = make("wrong")
+    try:
+        creator(**kwargs)
+    except UserError as error:
+        print("wrong:", error)
+config.wrappers.wrong = [stats, epsilon, curriculum]
+creator, kwargs = make("wrong")
+try:
+    creator(**kwargs)
+except UserError as error:
+    print("wrong:", error)
+"""
+WRONG = (
+    "wrapper daddy_puffer.Curriculum: curriculum.mode must be one of",
+    "wrapper daddy_puffer.Curriculum: unknown key 'cells'",
+    "wrapper daddy_puffer.Novelty: got an unexpected keyword argument 'counts'",
+    "wrapper daddy_puffer.Bayes: got an unexpected keyword argument 'gama'",
+    "wrapper daddy_puffer.RND: weight must be of type float, got 'much'",
+    "wrapper daddy_puffer.Patience: missing a required argument: 'steps'",
+    "wrapper daddy_puffer.Bayes belongs behind daddy_puffer.EpsilonEnv",
+    "the options of a daddy_puffer wrapper must be a mapping, got [1]",
+    "wrapper EpisodeStatsWrapper cannot be told where to begin",
+)
+
+
+def test_our_wrappers_explore_with_any_policy_and_mistakes_are_named(tmp_path: Path) -> None:
+    ended = Host(STAND_IN, tmp_path).run("-c", EXPLORING, str(packaged(PRACTICE_ROM)))
+    assert ended.returncode == 0, ended.stderr
+    lines = [line for line in ended.stdout.splitlines() if line.startswith(("cut:", "wrong:"))]
+    assert re.fullmatch(r"cut: save state of 5000 bytes does not fit .*", lines[0])
+    for line, said in zip(lines[1:], WRONG, strict=True):
+        assert line.removeprefix("wrong: ").startswith(said), line
+
+
 LATE = """
 from pokemonred_puffer.wrappers import daddy_puffer  # before the trainer is known
 from pokemonred_puffer import cleanrl_puffer, train
@@ -420,7 +537,7 @@ class NotANumber(gymnasium.Wrapper):
 
 def test_epsilon_env_keeps_the_hosts_keys_and_no_reward_poisons_it() -> None:
     game = RedEnv(max_steps=50)
-    env = HostedEpsilonEnv(NotANumber(HostedGame(game, game.memory, 5)), frame_stack=2)
+    env = HostedEpsilonEnv(NotANumber(HostedGame(game, game._emulator._pyboy, 5)), frame_stack=2)
     observation, _ = env.reset(seed=0)
     assert set(observation) == set(env.observation_space.spaces) > {"events", "screen", "frames", "visited"}
     with pytest.warns(RuntimeWarning, match="nan"):
@@ -434,7 +551,7 @@ def test_hosted_game_sees_what_our_own_environment_sees() -> None:
     keys = ("screen", "visited")
     ours = EpsilonEnv(RedEnv(keys=keys, max_steps=60), frame_stack=1)
     game = RedEnv(keys=("screen",), max_steps=60)
-    theirs = HostedEpsilonEnv(HostedGame(game, game.memory, 60), frame_stack=1)
+    theirs = HostedEpsilonEnv(HostedGame(game, game._emulator._pyboy, 60), frame_stack=1)
     (mine, _), (other, _) = ours.reset(seed=0), theirs.reset(seed=0)
     buttons = np.random.default_rng(1).integers(0, BUTTONS, 50)
     for button in [None, *buttons]:
@@ -450,5 +567,5 @@ def test_hosted_game_sees_what_our_own_environment_sees() -> None:
 def test_an_unpacked_screen_is_refused() -> None:
     game = RedEnv(keys=("screen",), two_bit=False)
     with pytest.raises(UserError, match="two_bit"):
-        HostedGame(game, game.memory, 5)
+        HostedGame(game, game._emulator._pyboy, 5)
     game.close()

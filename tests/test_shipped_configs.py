@@ -13,6 +13,13 @@ FOLDER = Path(__file__).parents[1] / "configs"
 TRACES = {"target_network": False, "trace_decay": 0.8, "cut_traces": False}
 DIFFERENCES = {
     "traces.yaml": {"learner": TRACES},
+    "explore.yaml": {
+        "env": {"patience_steps": 200},
+        "intrinsic": {"novelty_weight": 0.3},
+        "replay": {"capacity": 60_000, "sequence_length": 10, "sequence_period": 5, "batch_size": 16},
+        "learner": {"gamma": 0.9, **TRACES},
+        "exploration": {"epsilon_decay_steps": 20_000},
+    },
     "pqn.yaml": {
         "replay": {"kind": "rollouts", "burn_in": 0, "sequence_length": 32},
         "learner": {"target_network": False, "trace_decay": 0.65, "cut_traces": False, "replay_ratio": 2.0},

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, PhaseTimers, Sink, Telemetry
+from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, PhaseTimers, Telemetry
 from daddy_puffer.telemetry.console import ConsoleSink
 from daddy_puffer.telemetry.sinks import EpisodeCsv, JsonLines, MetricsCsv, TensorBoard
 from daddy_puffer.telemetry.video import Caption, VideoWriter, save_gif, save_mp4
@@ -70,7 +70,8 @@ def test_tracker_sums_rewards_and_sources_from_first_to_end():
     assert (ended.badges, ended.map, ended.milestones_reached, ended.alarm_triggered) == (2, "Gym", "a;b", False)
     assert tracker.add(batch([1, 0], first="1"), step=5) == []  # the reset row counts neither step nor reward
     one, other = tracker.add(batch([1, 16], terminated="01"), step=7)
-    assert (one.env_id, one.episode_id, one.length_steps, one.return_total) == (0, 1, 4, 4)
+    assert (ended.episode_id, tracker.episode_ids.tolist()) == (1, [0, 2])  # given when an episode begins
+    assert (one.env_id, one.episode_id, one.length_steps, one.return_total) == (0, 0, 4, 4)
     assert (other.env_id, other.episode_id, other.length_steps, other.return_total) == (1, 2, 1, 16)
     assert other.start_step_global == 5
 
@@ -143,7 +144,8 @@ def test_json_lines_hold_every_kind_and_no_nan(tmp_path: Path):
         telemetry.emit(episode())
         telemetry.emit(Event("checkpoint", 7, {"path": "x"}))
     first, second, third = (json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines())
-    assert first == {"event": "interval", "step": 5, "a": None, "b": 2.0}
+    assert first.items() >= {"event": "interval", "step": 5, "a": None, "b": 2.0}.items()
+    assert first.keys() - {"event", "step", "a", "b"} == {"telemetry/emit", "telemetry/busy", "telemetry/dropped"}
     assert second["event"] == "episode" and second["map"] == "Cave, deep"
     assert third == {"event": "checkpoint", "step": 7, "path": "x"}
 
@@ -159,19 +161,6 @@ def test_tensorboard_files_can_be_read_back(tmp_path: Path):
     read.Reload()
     assert [(e.step, e.value) for e in read.Scalars("learner/loss")] == [(5, 0.25)]
     assert [(e.step, e.value) for e in read.Scalars("episode/return_total")] == [(6, 1.5)]
-
-
-class Failing(Sink):
-    def close(self) -> None:
-        raise OSError("disk is full")
-
-
-def test_one_failing_sink_does_not_keep_others_open(tmp_path: Path):
-    sink = JsonLines(tmp_path / "l.jsonl")
-    with pytest.raises(OSError, match="disk is full"), Telemetry([Failing(), sink]):
-        pass
-    with pytest.raises(ValueError, match="closed file"):
-        sink.event(Event("late", 1))
 
 
 @pytest.mark.parametrize("terminal", [False, True])

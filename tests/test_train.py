@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +20,16 @@ from PIL import Image
 from rich.console import Console
 from support import FakeRed
 
-from daddy_puffer.config import Config, EnvConfig, ReplayConfig, TrainConfig, load_config
+from daddy_puffer.config import (
+    Config,
+    CurriculumConfig,
+    EnvConfig,
+    IntrinsicConfig,
+    ReplayConfig,
+    TrainConfig,
+    load_config,
+    save_config,
+)
 from daddy_puffer.debug_rollout import Video, debug_rollout
 from daddy_puffer.errors import UserError
 from daddy_puffer.evaluate import Score, compare, report, score
@@ -66,9 +80,26 @@ def test_run_folder_is_complete(config: Config, result: TrainResult):
     assert [int(r["step"]) for r in rows(folder / "metrics.csv")][0] == 200
     assert float(rows(folder / "metrics.csv")[-1]["learner/loss"]) > 0
     assert list((folder / "tb").iterdir())
+    watched = config.progress.watched
+    assert [r["milestone"] for r in rows(folder / "progress.csv")][: len(watched)] == watched
+    (shard,) = (folder / "steps").iterdir()
+    with np.load(shard, allow_pickle=False) as steps:
+        assert steps["step_global"].tolist() == [4 * (100 - 2)] * 4  # two of 100 steps were resets
+        assert steps["env_id"].tolist() == [0, 1, 2, 3]
+        assert steps["watched"].tolist() == watched and steps["posterior_mean"].shape == (4, len(watched))
+        assert set(steps["episode_id"].tolist()) == {8, 9, 10, 11} and (steps["quest_id"] == 0).all()
 
 
-def test_every_metric_is_documented(result: TrainResult):
+def test_every_metric_is_documented(config: Config, tmp_path: Path):
+    """With everything switched on, so that everything is measured."""
+    changed = replace(
+        config,
+        env=EnvConfig(max_steps=60),
+        intrinsic=IntrinsicConfig(rnd_weight=0.1, novelty_weight=0.1, bayes_weight=0.1),
+        curriculum=CurriculumConfig(mode="progress", cell_size=2, episode_steps=10, true_start_share=0.1),
+        train=replace(config.train, runs_dir=str(tmp_path), total_steps=600),
+    )
+    result = train(changed, film_steps=1)
     text = (Path(__file__).parents[1] / "docs/METRICS.md").read_text()
     documented = set(re.findall(r"^\| `([a-z_]+/[a-z_]+)`", text, re.MULTILINE))
     assert set(rows(result.folder / "metrics.csv")[0]) == {"step"} | documented
@@ -91,6 +122,7 @@ def test_films_are_made_beside_the_run(config: Config, tmp_path: Path):
         replay = make_replay(config, env.spaces, learner.state_size, env.num_envs)
         made = Trainer(replace(config, train=train_config), env, learner, replay, tmp_path)
         with Telemetry([FilmsBeside(tmp_path / "videos", steps=4)]) as telemetry:
+            made.before_save = telemetry.flush
             for record in made.run(StopSignals()):
                 telemetry.emit(record)
     assert sorted(p.name for p in (tmp_path / "videos").iterdir()) == ["rollout_120.gif", "rollout_120.mp4"]
@@ -110,9 +142,71 @@ def test_resume_goes_on_in_the_same_folder(config: Config, result: TrainResult):
     assert after["counters"]["steps"] >= 700 and again.steps == after["counters"]["steps"] - result.steps
     assert after["learner"]["updates"] > before["learner"]["updates"] > 0
     ids = [int(e["episode_id"]) for e in rows(result.folder / "episodes.csv")]
-    assert ids == list(range(len(ids)))
+    assert len(ids) == len(set(ids)) and max(ids) < after["counters"]["episodes"]
     steps = [int(r["step"]) for r in rows(result.folder / "metrics.csv")]
     assert steps == sorted(set(steps)) and steps[-1] >= 700
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from daddy_puffer.config import load_config
+from daddy_puffer.learner.checkpoint import find_checkpoint
+from daddy_puffer.train import train
+config = load_config(Path(sys.argv[1]))
+train(config, resume=find_checkpoint(Path(sys.argv[2])) if len(sys.argv) > 2 else None, film_steps=1)
+"""
+
+
+def test_a_run_that_is_killed_and_resumed_lacks_nothing_and_repeats_nothing(config: Config, tmp_path: Path):
+    """SIGKILL in the middle; each life begins at the newest checkpoint."""
+    changed = replace(
+        config,
+        env=EnvConfig(max_steps=7),
+        train=replace(
+            config.train, num_envs=2, num_workers=1, runs_dir=str(tmp_path), total_steps=100_000,
+            log_interval=20, save_interval=60, step_log_interval=1,
+        ),
+    )  # fmt: skip
+    save_config(changed, tmp_path / "config.yaml")
+    folder, environment = tmp_path / "run", {**os.environ, "OMP_NUM_THREADS": "1"}
+    rng = np.random.default_rng(0)
+    checkpoints = [0]
+    for life in range(2):
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "config.yaml"), *([str(folder)] if life else [])]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[1])
+        until = checkpoints[-1] + 120
+        while newest(folder) < until and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.random() * 0.5)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        checkpoints.append(newest(folder))
+    made_up = replace(changed, train=replace(changed.train, total_steps=checkpoints[-1] + 40))
+    train(made_up, resume=find_checkpoint(folder), film_steps=1)
+    last = checkpoints[-1] + 40
+    ids = [int(e["episode_id"]) for e in rows(folder / "episodes.csv")]
+    ends = [int(e["end_step_global"]) for e in rows(folder / "episodes.csv")]
+    assert len(ids) == len(set(ids)) and ends == sorted(ends)
+    taken = np.concatenate([np.load(path)["step_global"] for path in sorted((folder / "steps").iterdir())])
+    assert taken.tolist() == sorted(taken.tolist()) and set(np.diff(taken)) <= {0, 1, 2}
+    assert len(taken) == taken[-1] == last  # one row for every environment step
+    # each environment's rows of an episode that ended are as many as its length
+    for episode in rows(folder / "episodes.csv"):
+        assert int(episode["length_steps"]) == 7
+    steps = [int(r["step"]) for r in rows(folder / "metrics.csv")]
+    assert steps == sorted(set(steps)) and max(np.diff([0, *steps])) <= 22
+    beliefs = [(int(r["step"]), r["milestone"]) for r in rows(folder / "progress.csv")]
+    assert len(beliefs) == len(set(beliefs)) == 3 * len(steps)
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert [e["step"] for e in events] == sorted(e["step"] for e in events)
+    assert sum(e["event"] == "episode" for e in events) == len(ids)
+
+
+def newest(folder: Path) -> int:
+    """Step of the newest checkpoint, 0 when there is none."""
+    found = [path.name for path in (folder / "checkpoints").glob("step_*")]
+    return max((int(name[5:]) for name in found), default=0)
 
 
 def test_same_seed_gives_the_same_weights_however_envs_are_run(config: Config, tmp_path: Path):

@@ -17,13 +17,22 @@ import numpy as np
 import pytest
 from support import MILESTONE_BYTES, STACK, STRUCTURED, FakeLearner, FakeRed
 
-from daddy_puffer.config import Config, ExplorationConfig, LearnerConfig, ReplayConfig, TrainConfig
+from daddy_puffer.config import (
+    Config,
+    ExplorationConfig,
+    IntrinsicConfig,
+    LearnerConfig,
+    ProgressConfig,
+    ReplayConfig,
+    TrainConfig,
+)
 from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint
 from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.learner.trainer import Trainer, TrainingDivergedError
 from daddy_puffer.replay import SequenceReplay
-from daddy_puffer.telemetry import EpisodeRecord, Event, Interval, Record
+from daddy_puffer.telemetry import EpisodeRecord, Event, Interval, ProgressRow, Record, StepRows
 from daddy_puffer.vector import VectorEnv, WorkerError
+from daddy_puffer.wrappers import VisitCounts
 
 ROOT = Path(__file__).parents[1]
 ENVS = 4
@@ -64,7 +73,8 @@ def test_counts_every_step_but_the_resets(tmp_path: Path):
     # 10 vector steps an episode, 9 of them transitions: each is 9 long and pays 1 a step
     assert {(e.length_steps, e.return_total) for e in episodes} == {(9, 9.0)}
     assert [e.episode_id for e in episodes] == list(range(len(episodes)))
-    assert made.counters.steps == 1000 and made.counters.episodes == len(episodes) == ENVS * (1000 // ENVS // 9)
+    assert made.counters.steps == 1000 and len(episodes) == ENVS * (1000 // ENVS // 9)
+    assert made.counters.episodes == len(episodes) + ENVS  # those that are not over have a number as well
     assert episodes[-1].end_step_global - episodes[-1].start_step_global == 9 * ENVS
     assert len(made.replay) == 1000 - ENVS  # the last action's consequence is not stored yet
 
@@ -273,3 +283,123 @@ def test_second_interrupt_does_not_wait():
 def test_config_ranges():
     with pytest.raises(Exception, match="log_interval"):
         replace(TrainConfig(), log_interval=0)
+
+
+def with_curiosity(**changes: Any) -> Config:
+    return replace(config(**changes), intrinsic=IntrinsicConfig(rnd_weight=0.5))
+
+
+def test_rnd_reaches_replay_and_the_episodes_but_no_reset_row(tmp_path: Path):
+    """Everything is new for a while: `structured` counts steps and holds a random number."""
+    learner = FakeLearner()
+    made, records = run(with_curiosity(total_steps=4000), tmp_path, learner, truncate_at=9)
+    episodes = of_kind(records, EpisodeRecord)
+    for episode in episodes:
+        assert episode.return_total == pytest.approx(episode.return_env + 0.5 * episode.return_rnd, rel=1e-4)
+    assert {e.return_env for e in episodes} == {9.0} and episodes[0].return_rnd == 0 < episodes[-1].return_rnd
+    bonus = np.concatenate([b.reward[b.mask] - 1 for b in learner.batches[-20:]])
+    assert (bonus >= 0).all() and (bonus > 0).mean() > 0.5
+    for batch in learner.batches:
+        before_first = np.zeros_like(batch.first)
+        before_first[:-1] = batch.first[1:]
+        assert not batch.reward[before_first].any()  # what follows a final row is a reset, which pays nothing
+    assert of_kind(records, Interval)[-1].values()["phase/rnd"] > 0
+
+
+def test_rnd_goes_on_after_a_resume_where_it_was(tmp_path: Path):
+    first, _ = run(with_curiosity(total_steps=3000), tmp_path)
+    assert first._rnd is not None
+    with VectorEnv([FakeRed] * ENVS) as env:
+        second = trainer(with_curiosity(total_steps=4000), env, tmp_path)
+        second.resume(find_checkpoint(tmp_path))
+        assert second._rnd is not None
+        batch = env.reset(5)
+        mine, other = (t._rnd.add_to(replace(batch, first=np.zeros(ENVS, bool))) for t in (first, second))
+        assert mine.reward.any()
+        np.testing.assert_array_equal(mine.reward, other.reward)
+        assert of_kind(list(second.run(StopSignals())), EpisodeRecord)[0].return_rnd > 0
+
+
+def test_curiosity_may_begin_at_a_resume(tmp_path: Path):
+    run(config(600), tmp_path)
+    with VectorEnv([FakeRed] * ENVS) as env:
+        second = trainer(with_curiosity(total_steps=4000), env, tmp_path)
+        second.resume(find_checkpoint(tmp_path))
+        assert of_kind(list(second.run(StopSignals())), EpisodeRecord)[-1].return_rnd > 0
+
+
+def test_visit_counts_are_kept_by_checkpoints_and_restored(tmp_path: Path):
+    with VectorEnv([FakeRed] * ENVS) as env:
+        env.visits = VisitCounts()
+        made = trainer(config(200), env, tmp_path)
+        env.visits.add(7)
+        made.save()
+        env.visits.add(7)
+        env.visits.add(8)
+        made.resume(find_checkpoint(tmp_path))
+        assert dict(zip(*(v.tolist() for v in env.visits.state_dict().values()), strict=True)) == {7: 1}
+
+
+def test_sampled_steps_say_where_and_in_which_episode(tmp_path: Path):
+    settings = replace(
+        config(400, step_log_interval=3), progress=ProgressConfig(watched=["Boulder", "EVENT_GOT_STARTER"])
+    )
+    _, records = run(settings, tmp_path, truncate_at=20)
+    sampled = of_kind(records, StepRows)
+    assert len(sampled) == (100 + 4) // 3 - 4  # in all four vector steps 21, 42, ... everything was reset
+    lengths: dict[tuple[int, int], list[int]] = {}
+    for rows in sampled:
+        count = rows.map_id  # the fake game's first number is the step in the episode
+        assert (rows.r_env == 1).all() and (rows.r_total == 1).all() and (rows.step_global == rows.step_global[0]).all()
+        assert np.array_equal(rows.city_id, np.where(count <= 10, count, -1))
+        assert (rows.quest_id == 1).all()  # it holds the first badge and no starter
+        assert rows.posterior_mean.shape == rows.alarm_score.shape == (ENVS, 2)
+        for env_id, episode_id, step in zip(rows.env_id, rows.episode_id, count, strict=True):
+            lengths.setdefault((int(env_id), int(episode_id)), []).append(int(step))
+    assert all(steps == sorted(set(steps)) for steps in lengths.values())  # one episode never goes back
+    ended = {(e.env_id, e.episode_id) for e in of_kind(records, EpisodeRecord)}
+    assert ended <= set(lengths) and len(lengths) - len(ended) <= ENVS
+    assert not of_kind(run(config(400, step_log_interval=0), tmp_path / "off")[1], StepRows)
+
+
+def test_beliefs_come_with_every_interval_and_the_alarm_is_in_the_episodes(tmp_path: Path):
+    for score, alarmed in ((-1e9, {True}), (1e9, {False})):
+        watched = ["EVENT_GOT_STARTER", "Boulder"]
+        settings = replace(config(1000), progress=ProgressConfig(watched=watched, alarm_never=score, alarm_lost=1e9))
+        made, records = run(settings, tmp_path / str(score), truncate_at=9)
+        beliefs = of_kind(records, ProgressRow)
+        assert [(b.step, b.milestone) for b in beliefs] == [
+            (i.step, name) for i in of_kind(records, Interval) for name in watched
+        ]
+        starter = [b for b in beliefs if b.milestone == "EVENT_GOT_STARTER"]
+        assert starter[0].mean > starter[-1].mean and starter[-1].upper < 0.5  # nobody ever gets one
+        episodes = of_kind(records, EpisodeRecord)
+        assert {e.alarm_triggered for e in episodes} == alarmed
+        assert of_kind(records, Interval)[-1].values()["progress/alarm"] == float(alarmed == {True})
+        with VectorEnv([FakeRed] * ENVS) as env:
+            again = trainer(settings, env, tmp_path / str(score))
+            again.resume(made.checkpoint)
+            assert again.progress.rows(5)[0].alpha == made.progress.rows(5)[0].alpha
+
+
+class Spawned(FakeRed):
+    """Begins every second episode from a state, with as many milestones as episodes went before."""
+
+    def _observe(self, *arguments: Any) -> dict[str, np.ndarray]:
+        observation = super()._observe(*arguments)
+        observation["episode"][2] = self.episode % 2
+        observation["milestones"][:] = np.packbits(np.arange(8 * MILESTONE_BYTES) < self.episode)
+        return observation
+
+
+def test_curriculum_metrics_say_where_episodes_began(tmp_path: Path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").touch()
+    with VectorEnv([partial(Spawned, truncate_at=9)] * ENVS) as env:
+        env.savestates = tmp_path
+        records = list(trainer(config(1000, log_interval=1000), env, tmp_path / "run").run(StopSignals()))
+    values = of_kind(records, Interval)[-1].values()
+    assert values["curriculum/states"] == 2 and values["curriculum/true_start_share"] == 14 / 28
+    # of the episodes 0 to 27 the odd ones began from a state: with 1, 3, ... 27 milestones
+    shares = [values[f"curriculum/{stage}_share"] for stage in ("early", "mid", "late")]
+    assert shares == pytest.approx([5 / 14, 4 / 14, 5 / 14])

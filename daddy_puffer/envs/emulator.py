@@ -41,6 +41,7 @@ RELEASE = {
     Action.B: WindowEvent.RELEASE_BUTTON_B,
     Action.START: WindowEvent.RELEASE_BUTTON_START,
 }
+LOAD_ERRORS = (PyBoyException, ValueError, IndexError, KeyError, OverflowError, TypeError, EOFError)
 HOLD_FRAMES = 8  # a button is down so long; what upstream does
 
 
@@ -50,6 +51,19 @@ class Memory(Protocol):
     def __getitem__(self, key: Any, /) -> Any:
         """A byte, or a list of bytes."""
         ...
+
+
+def save_machine(pyboy: Any) -> bytes:
+    """A PyBoy's whole machine as a save state."""
+    target = io.BytesIO()
+    pyboy.save_state(target)
+    return target.getvalue()
+
+
+def release_buttons(pyboy: Any) -> None:
+    """All buttons of a PyBoy up."""
+    for event in RELEASE.values():
+        pyboy.send_input(event)
 
 
 class Emulator:
@@ -85,21 +99,22 @@ class Emulator:
 
     def save_state(self) -> bytes:
         """The whole machine."""
-        target = io.BytesIO()
-        self._pyboy.save_state(target)
-        return target.getvalue()
+        state = save_machine(self._pyboy)
+        self._known_good.add(hash(state))
+        return state
 
-    def load_state(self, state: bytes) -> None:
+    def load_state(self, state: bytes, way_back: bool = True) -> None:
         """Become that machine, with all buttons up.
 
         Raises:
-            UserError: no save state of this emulator version and ROM; the machine is as before.
+            UserError: no save state of this emulator version and ROM; the machine is as before, but without `way_back`
+                it has to be loaded anew.
         """
-        # saving takes 30 ms: a state that has loaded before needs no way back
-        before = None if hash(state) in self._known_good else self.save_state()
+        # saving takes 30 ms: a state that has loaded before, or was saved here, needs no way back
+        before = self.save_state() if way_back and hash(state) not in self._known_good else None
         try:
             self._pyboy.load_state(io.BytesIO(state))
-        except (PyBoyException, ValueError, IndexError, KeyError, OverflowError, TypeError, EOFError) as error:
+        except LOAD_ERRORS as error:
             if before is not None:
                 self._pyboy.load_state(io.BytesIO(before))
             raise UserError(
@@ -107,8 +122,7 @@ class Emulator:
                 f"({type(error).__name__}): make it anew with this version"
             ) from error
         self._known_good.add(hash(state))
-        for event in self._release:
-            self._pyboy.send_input(event)
+        release_buttons(self._pyboy)
 
     def memory_image(self) -> bytes:
         """All 65,536 bytes of the address space."""

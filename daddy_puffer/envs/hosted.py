@@ -1,11 +1,19 @@
 """`HostedGame`: what our wrappers build on, out of another project's environment of the same game.
 
-In: an environment with the key `screen` (packed) and the emulator's memory. Out: the same environment with the key
-`visited` added and the attribute `game_state`. Touches nothing: memory is only read.
+In: an environment with the key `screen` (packed), and its emulator. Out: the same environment with the key `visited`
+added, the attribute `game_state`, and what `RedEnv` offers besides: `save_state`, `summary`, `rom_path`, ...
+
+It only reads, and leaves it to the host when an episode begins, until somebody calls `play_episodes`. The host's own
+episodes have no end, and its reset goes on with the same game; after that call they are those of `RedEnv`: they begin
+at the initial state or at `options["state"]`, with everything forgotten, and are truncated after `max_steps`.
 """
 
 from __future__ import annotations
 
+import inspect
+import io
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, SupportsFloat
 
 import gymnasium
@@ -13,10 +21,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from daddy_puffer.envs.emulator import LOAD_ERRORS, release_buttons, save_machine
 from daddy_puffer.envs.observation import VisitedCells, screen_shape
 from daddy_puffer.errors import UserError
 from daddy_puffer.game import addresses as at
-from daddy_puffer.game.state import GameState, RamReader, SlicedMemory, offset
+from daddy_puffer.game.milestones import milestone_bits, milestones_reached
+from daddy_puffer.game.state import GameState, RamReader, offset
 from daddy_puffer.types import VISITED_SHAPE
 
 Observation = dict[str, NDArray[np.generic]]
@@ -26,8 +36,18 @@ _X, _Y = offset(at.X), offset(at.Y)
 class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
     """See the module's text."""
 
-    def __init__(self, env: gymnasium.Env[Observation, np.int64], memory: SlicedMemory, max_steps: int) -> None:
-        """`memory`: of the emulator inside `env`; `max_steps`: after so many steps time counts from 0 again.
+    last_wait = 0  # frames waited before an episode; `RedEnv` waits some
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Observation, np.int64],
+        pyboy: Any,
+        max_steps: int,
+        *,
+        rom_path: Path | None = None,
+        action_freq: int = 24,
+    ) -> None:
+        """`pyboy` inside `env` plays `rom_path`; `max_steps`: after so many steps time counts from 0 again.
 
         Raises:
             UserError: the screen is not packed.
@@ -37,18 +57,42 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         shape = env.observation_space["screen"].shape
         if shape != screen_shape(reduce_res=True, two_bit=True):
             raise UserError(f"daddy_puffer needs env.reduce_res and env.two_bit: true, the screen has shape {shape}")
-        self.max_steps = max_steps
-        self._reader = RamReader(memory)
+        self.max_steps, self.rom_path, self.action_freq = max_steps, rom_path, action_freq
+        self._pyboy = pyboy
+        self._reader = RamReader(pyboy.memory)
         self._visited = VisitedCells()
         self._steps = 0
+        self._start = b""  # where episodes begin; empty = the host's matter
+        self._has_begun = False
+        self._forget: Callable[[], None] | None = None
         self.game_state = GameState(self._reader.read())
         visited = spaces.Box(0, 1, VISITED_SHAPE, np.uint8)
         self.observation_space = spaces.Dict({**env.observation_space.spaces, "visited": visited})
 
+    def play_episodes(self, start: Path, forget: Callable[[], None] | None = None) -> None:
+        """From now on episodes begin at the save state in file `start`, and end; `forget` what the host remembers.
+
+        Raises:
+            UserError: the state does not fit, or a wrapper inside cannot be told which state to begin at.
+        """
+        if self._start:
+            return
+        _check_options(self.env)
+        self._load(start.read_bytes())
+        self._start, self._forget = self.save_state(), forget
+        self.game_state = GameState(self._reader.read())
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode."""
+        """Start an episode.
+
+        Raises:
+            UserError: while episodes are played here, the state does not fit; the game has to be reset again.
+        """
+        options = dict(options or {})
+        if self._start:
+            self._prepare(options)
         # a wrapper below may know no options; without any it need not
         observation, info = self.env.reset(seed=seed, options=options) if options else self.env.reset(seed=seed)
         self._visited.clear()
@@ -61,7 +105,51 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._steps += 1
         if self._steps > self.max_steps:  # the host goes on with the same game; so does the map of what was visited
             self._steps = 0
-        return self._look(observation), reward, terminated, truncated, info
+        observation = self._look(observation)
+        if self._start and self._steps == self.max_steps and not terminated:
+            truncated = True
+            info = {**info, **self.summary()}
+        return observation, reward, terminated, truncated, info
+
+    def summary(self) -> dict[str, Any]:
+        """What the info says at an episode's end: numbers, of which the host shows means."""
+        state = self.game_state
+        found = {
+            "badges": state.badges,
+            "milestones": len(milestones_reached(milestone_bits(state))),
+            "cells_visited": state.cells_visited,
+            "maps_visited": state.maps_visited,
+            "length": self._steps,
+        }
+        return {"episode": found}
+
+    def save_state(self) -> bytes:
+        """The machine as it is now, for `reset(options={"state": ...})`."""
+        return save_machine(self._pyboy)
+
+    @property
+    def memory(self) -> Any:
+        """The live memory: one byte by address, a list of bytes by slice."""
+        return self._pyboy.memory
+
+    def _prepare(self, options: dict[str, Any]) -> None:
+        """Begin anew, in the emulator and in what the host remembers; its first reset finds the initial state alone."""
+        state = options.get("state")
+        if state is not None:
+            self._load(state)  # the host will load it once more, and would raise errors of its own
+        elif self._has_begun:
+            options["state"] = self._start
+        self._has_begun = True
+        release_buttons(self._pyboy)
+        if self._forget is not None:
+            self._forget()
+
+    def _load(self, state: bytes) -> None:
+        try:
+            self._pyboy.load_state(io.BytesIO(state))
+        except LOAD_ERRORS as error:
+            said = f"save state of {len(state)} bytes does not fit ({type(error).__name__})"
+            raise UserError(f"{said}: make it anew with this version of the emulator") from error
 
     def _look(self, observation: Observation) -> Observation:
         ram = self._reader.read()
@@ -69,3 +157,13 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         state = self.game_state = GameState(ram, cells_visited=cells, maps_visited=maps, step=self._steps)
         shown = np.zeros(VISITED_SHAPE, np.uint8) if state.battle_kind else self._visited.around().copy()
         return {**observation, "visited": shown}
+
+
+def _check_options(env: gymnasium.Env[Any, Any]) -> None:
+    while isinstance(env, gymnasium.Wrapper):
+        if "options" not in inspect.signature(env.reset).parameters:
+            raise UserError(
+                f"wrapper {type(env).__name__} cannot be told where to begin (its reset takes no options): put it "
+                "after daddy_puffer's wrappers"
+            )
+        env = env.env

@@ -121,6 +121,24 @@ def set_rng_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all([row.cpu() for row in state["cuda"]])
 
 
+def to_tensors(tree: Any) -> Any:
+    """A tree of dicts and lists with its numpy arrays as tensors, which is what a checkpoint may hold."""
+    if isinstance(tree, dict):
+        return {key: to_tensors(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [to_tensors(value) for value in tree]
+    return torch.from_numpy(tree.copy()) if isinstance(tree, np.ndarray) else tree
+
+
+def to_arrays(tree: Any) -> Any:
+    """The inverse of `to_tensors`."""
+    if isinstance(tree, dict):
+        return {key: to_arrays(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [to_arrays(value) for value in tree]
+    return tree.cpu().numpy() if isinstance(tree, torch.Tensor) else tree
+
+
 def _by_step(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
     found = [path for path in folder.glob("step_*") if path.name[5:].isdigit() and (path / STATE_FILE).is_file()]

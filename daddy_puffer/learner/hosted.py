@@ -10,8 +10,11 @@ experience  a counter of steps, since replay keeps the rows
 
 `train` is ours. Updates run beside the environments as in the stand-alone `Trainer`, begun whenever the replay ratio
 owes one; `train` waits for the last of an epoch and reports. An episode begins where the environment says so, which
-a state load of the swarm does too: recurrent state and replay then begin anew. Truncation is ignored, as by the host,
-whose environments go on after it. `train.compile` has nothing to compile here.
+a state load of the swarm does too: recurrent state and replay then begin anew. What one of our wrappers truncated is a
+terminal to the host, and is bootstrapped here. `train.compile` has nothing to compile here.
+
+`train.rnd_weight` pays r_rnd as in the stand-alone trainer, for all environments at once; it does without
+the wrapper. The host's checkpoints hold the network alone: nothing of replay, RND, novelty or posteriors is saved.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -39,6 +42,7 @@ from daddy_puffer.policies.hosted import KEYS, HostedRecurrentHierQ
 from daddy_puffer.replay import make_replay
 from daddy_puffer.types import Array, EpisodeFlag, StepBatch
 
+LEDGER = "ledger"  # key beside those that the policy reads
 LONGEST_LEAD = 512  # rows that an environment may be ahead of the slowest before some of its rows are lost
 LOG_PERIOD_SECONDS = 5.0  # between two rows for wandb, as in the host
 GREEDY_TEMPERATURE = 1e-4  # of the saved policy where exploration has none: the host samples its actions
@@ -60,6 +64,7 @@ def hosted_config(train: DictConfig, *, num_envs: int, frame_stack: int) -> Conf
         "train.seed": train.seed,
         "train.device": str(train.device),
         "train.threads": train.get("threads"),
+        "intrinsic.rnd_weight": train.get("rnd_weight", 0.0),
     }
     for name in SECTIONS:
         section = train.get(name)
@@ -97,12 +102,13 @@ class WatchedVecenv:
         ids = np.array(env_ids, np.int64)
         packed = np.ascontiguousarray(rows).view(self._row_type).reshape(len(ids))
         # copies: the environments overwrite their buffers from the next `send` on
-        observation = {name: packed[name].copy() for name in KEYS}
+        observation = {name: packed[name].copy() for name in (*KEYS, LEDGER)}
+        cut = (observation["episode"][:, 3] & EpisodeFlag.TRUNCATED.value) != 0
         self.batch = StepBatch(
             observation=observation,
             reward=np.array(reward, np.float32),
-            terminated=np.array(terminated, bool),
-            truncated=np.zeros(len(ids), bool),
+            terminated=np.array(terminated, bool) & ~cut,
+            truncated=cut,
             first=self._first(observation["episode"], ids),
             env_ids=ids,
             infos=list(infos),
@@ -122,6 +128,7 @@ class _Row(NamedTuple):
     observation: dict[str, Array]
     reward: float
     terminated: bool
+    truncated: bool
     first: bool
     action: int
     state: Array
@@ -163,7 +170,8 @@ class RowQueues:
         first = bool(batch.first[i]) or bool(self._torn[env])
         self._torn[env] = False
         observation = {name: values[i] for name, values in batch.observation.items()}
-        queue.append(_Row(observation, float(batch.reward[i]), bool(batch.terminated[i]), first, action, state))
+        ends = bool(batch.terminated[i]), bool(batch.truncated[i])
+        queue.append(_Row(observation, float(batch.reward[i]), *ends, first, action, state))
 
     def _take(self) -> tuple[StepBatch, Array, Array]:
         rows = [queue.popleft() for queue in self._queues]
@@ -171,7 +179,7 @@ class RowQueues:
             observation={name: np.stack([row.observation[name] for row in rows]) for name in rows[0].observation},
             reward=np.array([row.reward for row in rows], np.float32),
             terminated=np.array([row.terminated for row in rows]),
-            truncated=np.zeros(len(rows), bool),
+            truncated=np.array([row.truncated for row in rows]),
             first=np.array([row.first for row in rows]),
             env_ids=self._everyone,
             infos=[],
@@ -183,10 +191,18 @@ class StepwiseTrainer(Trainer):
     """The trainer without its loop: what happens in a step, for someone else's, and for some environments at a time."""
 
     def __init__(
-        self, config: Config, learner: Learner, replay: Replay, *, num_envs: int, num_actions: int, together: bool
+        self,
+        config: Config,
+        learner: Learner,
+        replay: Replay,
+        *,
+        spaces: Mapping[str, Any],
+        num_envs: int,
+        num_actions: int,
+        together: bool,
     ):
-        """`together`: every batch holds all environments."""
-        env: Any = SimpleNamespace(num_envs=num_envs, num_actions=num_actions)
+        """`spaces` of the observation; `together`: every batch holds all environments."""
+        env: Any = SimpleNamespace(num_envs=num_envs, num_actions=num_actions, spaces=spaces)
         super().__init__(config, env, learner, replay, Path())
         self._state = learner.initial_state(num_envs)
         self._rows = RowQueues(num_envs)
@@ -199,6 +215,7 @@ class StepwiseTrainer(Trainer):
 
     def act(self, batch: StepBatch) -> Array:
         """Choose the actions i64 `[B]` of these environments, and keep what was seen."""
+        batch = self._with_curiosity(batch)
         self._count(batch)
         ids = batch.env_ids
         before = self._state[ids]
@@ -234,6 +251,10 @@ class StepwiseTrainer(Trainer):
     def close(self) -> None:
         """Let the update in progress end, and its thread."""
         self._updates.__exit__()
+
+    def _with_curiosity(self, batch: StepBatch) -> StepBatch:
+        with torch.enable_grad():  # the host acts without
+            return self._with_rnd(batch)
 
     def _explorer(self, env_id: int) -> RepeatedExploration:
         e, seed = self.config.exploration, self.config.train.seed
@@ -441,4 +462,6 @@ def make_stepwise(train: DictConfig, vecenv: Any, policy: nn.Module) -> Stepwise
     learner = Learner(config, spaces, actions, network)
     replay = make_replay(config, spaces, learner.state_size, envs)
     together = int(vecenv.agents_per_batch) == envs
-    return StepwiseTrainer(config, learner, replay, num_envs=envs, num_actions=actions, together=together)
+    return StepwiseTrainer(
+        config, learner, replay, spaces=spaces, num_envs=envs, num_actions=actions, together=together
+    )

@@ -1,7 +1,8 @@
 """The training loop: act, step, store, learn. A generator of records; it neither logs nor draws.
 
-In: vectorized environment, learner, replay, settings. Out: `EpisodeRecord`s, an `Interval` every `log_interval`
-environment steps, `Event`s; checkpoints in the run folder. Knows no emulator, no sink and no command line.
+In: vectorized environment, learner, replay, settings. Out: `EpisodeRecord`s, sampled `StepRows`, an `Interval` and
+`ProgressRow`s every `log_interval` environment steps, `Event`s; checkpoints in the run folder. Knows no emulator, no
+sink and no command line.
 
 Updates run in the background (`background.py`) while the environments step and the next actions are chosen. One is
 begun whenever the replay ratio owes it, after the one before it has been finished: so the ratio is kept, and what
@@ -12,8 +13,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,16 +22,39 @@ import numpy as np
 
 from daddy_puffer.config import Config
 from daddy_puffer.errors import UserError
+from daddy_puffer.game.milestones import MILESTONES
 from daddy_puffer.learner.background import BackgroundLearner
-from daddy_puffer.learner.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
+from daddy_puffer.learner.checkpoint import (
+    load_checkpoint,
+    rng_state,
+    save_checkpoint,
+    set_rng_state,
+    to_arrays,
+    to_tensors,
+)
 from daddy_puffer.learner.learner import Learner, NotFiniteError
+from daddy_puffer.learner.networks import Shaped, choose_device
+from daddy_puffer.learner.rnd import Rnd
+from daddy_puffer.learner.step_samples import step_rows
 from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.numerics.schedules import epsilon_ladder, linear
 from daddy_puffer.policies.exploration import RepeatedExploration
+from daddy_puffer.progress.tracker import ProgressTracker
+from daddy_puffer.swarm.sampling import stages
 from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, PhaseTimers, Record
 from daddy_puffer.types import Array, SequenceBatch, StepBatch
 
 RECENT_EPISODES = 20  # episodes behind the mean return of a log line
+
+
+class Saved(Protocol):
+    """Something of the environments that outlives a run: a tree of numpy arrays and numbers."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put it back."""
 
 
 class BatchedEnv(Protocol):
@@ -38,6 +62,22 @@ class BatchedEnv(Protocol):
 
     num_envs: int
     num_actions: int
+
+    @property
+    def visits(self) -> Saved | None:
+        """Where all environments have been, if they count it."""
+
+    @property
+    def posteriors(self) -> Saved | None:
+        """What all environments know of the milestones, if they learn it."""
+
+    @property
+    def states_kept(self) -> int | None:
+        """Save states that episodes may begin from, if there is a curriculum."""
+
+    @property
+    def spaces(self) -> Mapping[str, Shaped]:
+        """The parts of an observation."""
 
     def reset(self, seed: int) -> StepBatch:
         """Start every environment."""
@@ -74,7 +114,7 @@ class Counters:
     """What a run has done; kept in checkpoints."""
 
     steps: int = 0  # environment steps of all envs, resets not counted
-    episodes: int = 0
+    episodes: int = 0  # begun
     updates: int = 0
     trained_rows: int = 0
     learning_steps: int = 0  # environment steps since learning began
@@ -93,6 +133,9 @@ class _Window:
     updates: int = 0
     learner: dict[str, list[float]] = field(default_factory=dict)
     ages: list[float] = field(default_factory=list)
+    ledger: Array = field(default_factory=lambda: np.zeros(4))  # sums of the four sources of reward
+    spawned: list[int] = field(default_factory=list)  # milestones held where episodes began that began from a state
+    true_starts: int = 0
 
     def add_update(self, scalars: dict[str, float]) -> None:
         self.updates += 1
@@ -119,6 +162,10 @@ class Trainer:
     def __init__(self, config: Config, env: BatchedEnv, learner: Learner, replay: Replay, folder: Path):
         """Wire the parts; checkpoints go to `folder/checkpoints`."""
         self.config, self.env, self.learner, self.replay = config, env, learner, replay
+        self.before_save: Callable[[], object] = lambda: None  # called before a checkpoint is written
+        self.progress = ProgressTracker([m.name for m in MILESTONES], config.progress, env.num_envs)
+        self._episodes = EpisodeTracker(env.num_envs)
+        self._spawn_range = [len(MILESTONES), 0]  # fewest and most milestones that an episode began with
         self._updates = BackgroundLearner(learner)
         self.checkpoints = folder / "checkpoints"
         self.counters = Counters()
@@ -126,11 +173,12 @@ class Trainer:
         self._exploration = RepeatedExploration(
             env.num_envs, env.num_actions, e.repeat_exponent, e.repeat_longest, config.train.seed
         )
+        self._rnd = self._make_rnd() if config.intrinsic.rnd_weight else None
         self.last_checkpoint: Path | None = None
         self._owed_rows = 0.0
         self._trained: Array = np.zeros(0, np.int64)  # sequences of the update in progress
         self._recent: deque[EpisodeRecord] = deque(maxlen=RECENT_EPISODES)
-        self._timers = PhaseTimers("env", "act", "learn", "replay")
+        self._timers = PhaseTimers("env", "act", "learn", "replay", "rnd")
         self._window = _Window()
         self._busy_before = 0.0
 
@@ -163,7 +211,7 @@ class Trainer:
                 raise
             self._finish_update()
             if self._window.steps:
-                yield self._interval()
+                yield from self._report()
             yield self.save()
         yield Event("stop", self.counters.steps, {"reason": reason, "interrupted": stop.received is not None})
 
@@ -175,7 +223,7 @@ class Trainer:
         for records in self._steps():
             yield from records
             if log.due(self.counters.steps):
-                yield self._interval()
+                yield from self._report()
             if save.due(self.counters.steps):
                 yield self.save()
             if film.due(self.counters.steps):
@@ -190,6 +238,7 @@ class Trainer:
     def save(self) -> Event:
         """Write a checkpoint of everything but the replay; the update in progress is finished first."""
         self._finish_update()
+        self.before_save()
         if not self.learner.is_finite():
             raise self._diverged("a parameter")
         c = self.counters
@@ -199,7 +248,14 @@ class Trainer:
             "owed_rows": float(self._owed_rows),
             "rng": rng_state(),
             "exploration": self._exploration.state_dict(),
+            "progress": to_tensors(self.progress.state_dict()),
         }
+        if self._rnd is not None:
+            state["rnd"] = self._rnd.state_dict()
+        if self.env.visits is not None:
+            state["visits"] = to_tensors(self.env.visits.state_dict())
+        if self.env.posteriors is not None:
+            state["posteriors"] = to_tensors(self.env.posteriors.state_dict())
         train = self.config.train
         path = save_checkpoint(self.checkpoints, c.steps, state, self.config, train.keep_checkpoints)
         self.last_checkpoint = path
@@ -216,20 +272,32 @@ class Trainer:
         self._owed_rows = state["owed_rows"]
         set_rng_state(state["rng"])
         self._exploration.load_state_dict(state["exploration"])
+        # a run may be resumed with a curiosity that it had not: that begins from nothing then
+        if self._rnd is not None and "rnd" in state:
+            self._rnd.load_state_dict(state["rnd"])
+        if self.env.visits is not None and "visits" in state:
+            self.env.visits.load_state_dict(to_arrays(state["visits"]))
+        if self.env.posteriors is not None and "posteriors" in state:
+            self.env.posteriors.load_state_dict(to_arrays(state["posteriors"]))
+        if "progress" in state:
+            self.progress.load_state_dict(to_arrays(state["progress"]))
         self.last_checkpoint = path
         refill = self.config.replay.learning_starts
         note = f"learning goes on after {refill} new transitions"
         return Event("resume", self.counters.steps, {"path": str(path), "replay": note})
 
-    def _steps(self) -> Iterator[list[EpisodeRecord]]:
-        """One vector step each; yields the episodes that ended in it."""
+    def _steps(self) -> Iterator[list[Record]]:
+        """One vector step each; yields the episodes that ended in it, and its row in `steps/` if it has one."""
         timers, env = self._timers, self.env
-        tracker = EpisodeTracker(env.num_envs, self.counters.episodes)
+        self._episodes.next_episode_id = self.counters.episodes
+        sample = _Every(self.config.train.step_log_interval, 0)
         with timers("env"):
             batch = env.reset(self.config.train.seed + self.counters.steps)  # other episodes after a resume
-        tracker.add(batch, self.counters.steps)
+        batch = self._with_rnd(batch)
+        self._take(batch)
         state = self.learner.initial_state(env.num_envs)
         greedy = np.zeros(env.num_envs, dtype=np.float32)
+        vector_steps = 0
         while self.counters.steps < self.config.train.total_steps:
             with timers("act"):
                 choice = self.learner.act(batch.observation, batch.first, state, greedy)
@@ -241,12 +309,45 @@ class Trainer:
             self._learn()
             with timers("env"):
                 batch = env.recv()
+            batch = self._with_rnd(batch)
             state = choice.state
             self._count(batch)
-            records = tracker.add(batch, self.counters.steps)
-            self.counters.episodes = tracker.next_episode_id
-            self._recent.extend(records)
+            records: list[Record] = [*self._take(batch)]
+            vector_steps += 1
+            if sample.due(vector_steps):
+                rows = step_rows(batch, self.counters.steps, self._episodes.episode_ids, self.progress)
+                records += [] if rows is None else [rows]
             yield records
+
+    def _take(self, batch: StepBatch) -> list[EpisodeRecord]:
+        """Sum up and believe; returns the episodes that ended."""
+        self.progress.add(batch)
+        records = self._episodes.add(batch, self.counters.steps)
+        if records:
+            alarm = self.progress.alarm
+            records = [replace(record, alarm_triggered=alarm) for record in records]
+        self.counters.episodes = self._episodes.next_episode_id
+        self._recent.extend(records)
+        window = self._window
+        window.ledger += batch.observation["ledger"].sum(axis=0)
+        for row in np.flatnonzero(batch.first):
+            if not batch.observation["episode"][row, 2]:
+                window.true_starts += 1
+                continue
+            window.spawned.append(int(np.unpackbits(batch.observation["milestones"][row]).sum()))
+        return records
+
+    def _make_rnd(self) -> Rnd:
+        train, env = self.config.train, self.env
+        device = choose_device(train.device)
+        return Rnd(env.spaces, env.num_envs, self.config.intrinsic.rnd_weight, train.seed, device)
+
+    def _with_rnd(self, batch: StepBatch) -> StepBatch:
+        """The batch with the bonus for what is new in it, if there is one."""
+        if self._rnd is None:
+            return batch
+        with self._timers("rnd"):
+            return self._rnd.add_to(batch)
 
     def _count(self, batch: StepBatch) -> None:
         taken = int(np.count_nonzero(~batch.first))
@@ -286,6 +387,13 @@ class Trainer:
         self.counters.updates += 1
         self._window.add_update(result.scalars)
 
+    def _report(self) -> Iterator[Record]:
+        """What was measured, and what is believed of the milestones."""
+        window = self._window
+        values = self.progress.metrics() | self._curiosity(window) | self._curriculum(window)
+        yield self._interval().with_values(values)
+        yield from self.progress.rows(self.counters.steps)
+
     def _interval(self) -> Interval:
         window, self._window = self._window, _Window()
         spent, wall = self._timers.take()
@@ -311,6 +419,35 @@ class Trainer:
         values |= {f"learner/{name}": np.mean(numbers) for name, numbers in window.learner.items()}
         values |= {f"phase/{name}": seconds / wall for name, seconds in spent.items()}
         return Interval.of(c.steps, values)
+
+    def _curiosity(self, window: _Window) -> dict[str, float]:
+        """Mean unweighted bonus of a step, of the sources that are used."""
+        intrinsic = self.config.intrinsic
+        names = ("rnd", "novelty", "bayes")
+        weights = (intrinsic.rnd_weight, intrinsic.novelty_weight, intrinsic.bayes_weight)
+        sums = window.ledger[1:] / max(1, window.steps)
+        used = zip(names, sums, weights, strict=True)
+        values = {f"{name}/reward_per_step": float(value) for name, value, weight in used if weight}
+        if self.env.visits is not None:
+            values["novelty/cells"] = float(len(self.env.visits.state_dict()["index"]))
+        return values
+
+    def _curriculum(self, window: _Window) -> dict[str, float]:
+        """Where the episodes began; nothing without a curriculum."""
+        states = self.env.states_kept
+        if states is None:
+            return {}
+        values = {"curriculum/states": float(states)}
+        began = window.true_starts + len(window.spawned)
+        if began:
+            values["curriculum/true_start_share"] = window.true_starts / began
+        if window.spawned:
+            low, high = self._spawn_range
+            self._spawn_range = [min(low, *window.spawned), max(high, *window.spawned)]
+            thirds = stages(np.array([*window.spawned, *self._spawn_range], np.float64))[:-2]
+            for stage, name in enumerate(("early", "mid", "late")):
+                values[f"curriculum/{name}_share"] = float(np.mean(thirds == stage))
+        return values
 
     def _diverged(self, what: str) -> TrainingDivergedError:
         kept = f"the last good checkpoint is {self.last_checkpoint}" if self.last_checkpoint else "no checkpoint yet"

@@ -2,7 +2,19 @@
 
 from daddy_puffer.telemetry.episodes import EpisodeTracker
 from daddy_puffer.telemetry.phases import PhaseTimers
-from daddy_puffer.telemetry.records import EpisodeRecord, Event, Interval, Record
-from daddy_puffer.telemetry.sinks import Sink, Telemetry
+from daddy_puffer.telemetry.records import EpisodeRecord, Event, Interval, ProgressRow, Record, StepRows
+from daddy_puffer.telemetry.sinks import Sink
+from daddy_puffer.telemetry.writer import Telemetry
 
-__all__ = ["EpisodeRecord", "EpisodeTracker", "Event", "Interval", "PhaseTimers", "Record", "Sink", "Telemetry"]
+__all__ = [
+    "EpisodeRecord",
+    "EpisodeTracker",
+    "Event",
+    "Interval",
+    "PhaseTimers",
+    "ProgressRow",
+    "Record",
+    "Sink",
+    "StepRows",
+    "Telemetry",
+]

@@ -20,6 +20,7 @@ class EpisodeTracker:
     def __init__(self, num_envs: int, next_episode_id: int = 0):
         """Start with nothing seen; ids go on from `next_episode_id`."""
         self.next_episode_id = next_episode_id
+        self.episode_ids = np.zeros(num_envs, dtype=np.int64)  # of the episodes under way
         self._length = np.zeros(num_envs, dtype=np.int64)
         self._total = np.zeros(num_envs, dtype=np.float64)
         self._ledger = np.zeros((num_envs, 4), dtype=np.float64)
@@ -29,6 +30,9 @@ class EpisodeTracker:
         """Add one step; `step` counts the environment steps of the run, this one included."""
         first = batch.first
         self._start[first] = step
+        begun = int(np.count_nonzero(first))
+        self.episode_ids[first] = np.arange(self.next_episode_id, self.next_episode_id + begun)
+        self.next_episode_id += begun
         for sums in (self._length, self._total, self._ledger):
             sums[first] = 0
         going = ~first
@@ -40,8 +44,8 @@ class EpisodeTracker:
         return [self._record(int(row), infos.get(int(row), {}), step) for row in ended]
 
     def _record(self, row: int, info: dict[str, Any], step: int) -> EpisodeRecord:
-        record = EpisodeRecord(
-            episode_id=self.next_episode_id,
+        return EpisodeRecord(
+            episode_id=int(self.episode_ids[row]),
             env_id=row,
             length_steps=int(self._length[row]),
             return_env=float(self._ledger[row, 0]),
@@ -57,5 +61,3 @@ class EpisodeTracker:
             map=str(info.get("map", "")),
             alarm_triggered=bool(info.get("alarm_triggered", False)),
         )
-        self.next_episode_id += 1
-        return record

@@ -1,18 +1,18 @@
-"""The three kinds of record a run emits. In: nothing. Out: frozen dataclasses of plain values."""
+"""The kinds of record a run emits. In: nothing. Out: frozen dataclasses of plain values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from daddy_puffer.types import Scalar
+from daddy_puffer.types import Array, Scalar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpisodeRecord:
     """One finished episode; the fields are the columns of `episodes.csv`, in this order."""
 
-    episode_id: int  # running number over all environments of the run
+    episode_id: int  # running number over all environments of the run, given when an episode begins
     env_id: int
     length_steps: int
     return_env: float  # unweighted sums of the four sources of reward
@@ -41,6 +41,10 @@ class Interval:
         """Make one out of names and values."""
         return cls(step, tuple(Scalar(name, float(value), step) for name, value in values.items()))
 
+    def with_values(self, values: dict[str, float]) -> Interval:
+        """The same with more measurements."""
+        return Interval(self.step, self.scalars + Interval.of(self.step, values).scalars)
+
     def values(self) -> dict[str, float]:
         """Value by name."""
         return {scalar.name: scalar.value for scalar in self.scalars}
@@ -55,4 +59,38 @@ class Event:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-Record = EpisodeRecord | Interval | Event
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressRow:
+    """The posterior of one milestone at one time; the fields are the columns of `progress.csv`, in this order."""
+
+    step: int  # environment steps of the whole run
+    milestone: str
+    alpha: float  # theta ~ Beta(alpha, beta) is the chance to reach it within its budget of steps
+    beta: float
+    mean: float
+    lower: float  # 95 % interval
+    upper: float
+    alarm_score: float  # log-odds of theta < progress.target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRows:
+    """One step of N environments, one row each, W watched milestones; the fields are the columns in `steps/`."""
+
+    step_global: Array  # i64 [N] environment steps of the whole run, this one included
+    episode_id: Array  # i64 [N] as in `episodes.csv`
+    env_id: Array  # i64 [N]
+    r_env: Array  # f32 [N] the four sources of reward, unweighted
+    r_rnd: Array  # f32 [N]
+    r_novel: Array  # f32 [N]
+    r_bayes: Array  # f32 [N]
+    r_total: Array  # f32 [N] what the agent was given, weights included
+    milestones: Array  # u8 [N, M] reached ones as packed bits, lowest first
+    map_id: Array  # i64 [N]
+    city_id: Array  # i64 [N] the map's id where it is a town or city, else -1
+    quest_id: Array  # i64 [N] index of the first watched milestone not reached yet; W when all are
+    posterior_mean: Array  # f32 [N, W] of the chance to reach it within its budget
+    alarm_score: Array  # f32 [N, W]
+
+
+Record = EpisodeRecord | Interval | Event | ProgressRow | StepRows

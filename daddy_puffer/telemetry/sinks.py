@@ -1,7 +1,8 @@
 """Where records go: CSV, JSON lines, TensorBoard, Weights & Biases. In: records. Out: files of the run folder.
 
 Text files are written line by line, so that a killed run leaves whole lines. A run that goes on from a checkpoint
-first drops the rows after it, so that no step is there twice. The console has its own file, console.py.
+first drops the rows after it, so that no step is there twice. The console and `steps/` have their own files, console.py
+and step_rows.py; writer.py hands the records over.
 """
 
 from __future__ import annotations
@@ -14,11 +15,28 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from daddy_puffer.telemetry.records import EpisodeRecord, Event, Interval, Record
+from daddy_puffer.telemetry.lines import LineFile, csv_line
+from daddy_puffer.telemetry.records import EpisodeRecord, Event, Interval, ProgressRow, Record, StepRows
 
 
 class Sink:
-    """Takes records; a sink overrides what it cares for."""
+    """Takes records; a sink overrides what it cares for.
+
+    When it raises OSError it must be able to take the same record once more, as if nothing had been.
+    """
+
+    def take(self, record: Record) -> None:
+        """Take a record of any kind."""
+        if isinstance(record, Interval):
+            self.interval(record)
+        elif isinstance(record, EpisodeRecord):
+            self.episode(record)
+        elif isinstance(record, ProgressRow):
+            self.progress(record)
+        elif isinstance(record, StepRows):
+            self.steps(record)
+        else:
+            self.event(record)
 
     def interval(self, interval: Interval) -> None:
         """Take one interval's measurements."""
@@ -29,41 +47,17 @@ class Sink:
     def event(self, event: Event) -> None:
         """Take one event."""
 
+    def progress(self, row: ProgressRow) -> None:
+        """Take what is believed of one milestone."""
+
+    def steps(self, rows: StepRows) -> None:
+        """Take one sampled step."""
+
+    def flush(self) -> None:
+        """Write what has been kept back."""
+
     def close(self) -> None:
         """Flush and close."""
-
-
-class Telemetry:
-    """Hands every record to every sink; a context that closes them."""
-
-    def __init__(self, sinks: Sequence[Sink]):
-        """Take the sinks."""
-        self.sinks = sinks
-
-    def emit(self, record: Record) -> None:
-        """Hand one record round."""
-        for sink in self.sinks:
-            if isinstance(record, Interval):
-                sink.interval(record)
-            elif isinstance(record, EpisodeRecord):
-                sink.episode(record)
-            else:
-                sink.event(record)
-
-    def __enter__(self) -> Telemetry:
-        """Use as a context."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close every sink, also when one of them fails."""
-        failures = []
-        for sink in self.sinks:
-            try:
-                sink.close()
-            except Exception as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
 
 
 class EpisodeCsv(Sink):
@@ -74,12 +68,11 @@ class EpisodeCsv(Sink):
     def __init__(self, path: Path, resume_step: int | None = None):
         """Open `path`; `resume_step` keeps the rows up to there, None starts anew."""
         _start_csv(path, self.COLUMNS, "end_step_global", resume_step)
-        self._file = path.open("a", newline="", encoding="utf-8", buffering=1)
-        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._file = LineFile(path)
 
     def episode(self, episode: EpisodeRecord) -> None:
         """Write one row; flags as 0 and 1, floats short."""
-        self._writer.writerow([_cell(value) for value in asdict(episode).values()])
+        self._file.write(csv_line(asdict(episode).values()))
 
     def close(self) -> None:
         """Close the file."""
@@ -101,16 +94,36 @@ class MetricsCsv(Sink):
         values: dict[str, float] = {"step": interval.step, **interval.values()}
         new = tuple(name for name in values if name not in self._columns)
         if new:
-            rows = _read_rows(self._path)
+            _write_csv(self._path, self._columns + new, _read_rows(self._path))
             self._columns += new
-            _write_csv(self._path, self._columns, rows)
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([_cell(values.get(name, "")) for name in self._columns])
+        file = LineFile(self._path)
+        try:
+            file.write(csv_line(values.get(name, "") for name in self._columns))
+        finally:
+            file.close()
+
+
+class ProgressCsv(Sink):
+    """`progress.csv`: what is believed about each milestone, one row a milestone and interval."""
+
+    COLUMNS = tuple(field.name for field in fields(ProgressRow))
+
+    def __init__(self, path: Path, resume_step: int | None = None):
+        """Open `path`; `resume_step` keeps the rows up to there, None starts anew."""
+        _start_csv(path, self.COLUMNS, "step", resume_step)
+        self._file = LineFile(path)
+
+    def progress(self, row: ProgressRow) -> None:
+        """Write one row."""
+        self._file.write(csv_line(asdict(row).values()))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 class JsonLines(Sink):
-    """`events.jsonl`: everything, one JSON object a line with `event` and `step`."""
+    """`events.jsonl`: everything but sampled steps, one JSON object a line with `event` and `step`."""
 
     def __init__(self, path: Path, resume_step: int | None = None):
         """Open `path`; `resume_step` keeps the lines up to there, None starts anew."""
@@ -118,7 +131,7 @@ class JsonLines(Sink):
         if resume_step is not None and path.exists():
             kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _json_step(line) <= resume_step]
         _replace_text(path, "".join(line + "\n" for line in kept))
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._file = LineFile(path)
 
     def interval(self, interval: Interval) -> None:
         """Write the measurements; what is no number becomes null."""
@@ -132,6 +145,10 @@ class JsonLines(Sink):
         """Write the event."""
         self._write(event.name, event.step, event.details)
 
+    def progress(self, row: ProgressRow) -> None:
+        """Write what is believed of a milestone."""
+        self._write("progress", row.step, asdict(row))
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -142,28 +159,53 @@ class JsonLines(Sink):
 
 
 class TensorBoard(Sink):
-    """Event files in `tb/`."""
+    """Event files in `tb/`. What its own thread has not written when the disk is full is lost."""
 
     def __init__(self, folder: Path, resume_step: int | None = None):
         """Open a writer; after a resume it hides what was written later than `resume_step`."""
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-
-        purge = None if resume_step is None else resume_step + 1
-        self._writer = SummaryWriter(str(folder), purge_step=purge)
+        self._folder, self._purge = folder, None if resume_step is None else resume_step + 1
+        self._writer: Any = self._open()
 
     def interval(self, interval: Interval) -> None:
         """Write every scalar."""
-        for scalar in interval.scalars:
-            self._writer.add_scalar(scalar.name, scalar.value, scalar.step)
+        self._add({scalar.name: scalar.value for scalar in interval.scalars}, interval.step)
 
     def episode(self, episode: EpisodeRecord) -> None:
         """Write the curves by episode."""
-        for name in ("return_total", "return_env", "length_steps", "badges"):
-            self._writer.add_scalar(f"episode/{name}", float(getattr(episode, name)), episode.end_step_global)
+        names = ("return_total", "return_env", "length_steps", "badges")
+        self._add({f"episode/{name}": float(getattr(episode, name)) for name in names}, episode.end_step_global)
+
+    def progress(self, row: ProgressRow) -> None:
+        """Write posterior mean and alarm score by milestone."""
+        self._add(_by_milestone(row), row.step)
+
+    def flush(self) -> None:
+        """Hand over what the writer keeps."""
+        try:
+            if self._writer is not None:
+                self._writer.flush()
+        except OSError:
+            self._writer = None
+            raise
 
     def close(self) -> None:
         """Flush and close."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _open(self) -> Any:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        return SummaryWriter(str(self._folder), purge_step=self._purge)
+
+    def _add(self, values: dict[str, float], step: int) -> None:
+        try:
+            self._writer = self._writer or self._open()
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+        except OSError:
+            self._writer = None  # it cannot be used again: another file at the next attempt
+            raise
 
 
 class WeightsAndBiases(Sink):
@@ -179,15 +221,17 @@ class WeightsAndBiases(Sink):
         """Log every scalar."""
         self._run.log(interval.values(), step=interval.step)
 
+    def progress(self, row: ProgressRow) -> None:
+        """Log posterior mean and alarm score by milestone."""
+        self._run.log(_by_milestone(row), step=row.step)
+
     def close(self) -> None:
         """Finish the run."""
         self._run.finish()
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(int(value))
-    return format(value, ".6g") if isinstance(value, float) else str(value)
+def _by_milestone(row: ProgressRow) -> dict[str, float]:
+    return {f"posterior_mean/{row.milestone}": row.mean, f"alarm_score/{row.milestone}": row.alarm_score}
 
 
 def _start_csv(path: Path, columns: Sequence[str], step_column: str, resume_step: int | None) -> None:

@@ -25,6 +25,17 @@ from daddy_puffer.game.state import GameState
 from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, VISITED_SHAPE, EpisodeFlag
 
 Observation = dict[str, NDArray[np.generic]]
+_FIRST, _TERMINATED, _TRUNCATED = map(int, (EpisodeFlag.FIRST, EpisodeFlag.TERMINATED, EpisodeFlag.TRUNCATED))
+
+
+def owner(env: gymnasium.Env[Any, Any], name: str) -> Any:
+    """The outermost wrapper or environment that has attribute `name`, else the innermost.
+
+    To be asked once: `get_wrapper_attr` lists every attribute of every wrapper in between, 14 us each time.
+    """
+    while isinstance(env, gymnasium.Wrapper) and name not in vars(env) and not hasattr(type(env), name):
+        env = env.env
+    return env
 
 
 class EpsilonEnv(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
@@ -34,6 +45,7 @@ class EpsilonEnv(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         """`frame_stack`: frames the policy sees at once."""
         super().__init__(env)
         self._frames: NDArray[np.uint8] = np.zeros((frame_stack, SCREEN_HEIGHT, PACKED_WIDTH), np.uint8)
+        self._game = owner(env, "game_state")
         self._features = FeatureWriter(env.get_wrapper_attr("max_steps"))
         self._milestone_key: tuple[bytes, ...] | None = None
         self._milestones = np.zeros(MILESTONE_BYTES, np.uint8)
@@ -57,7 +69,7 @@ class EpsilonEnv(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._episode += 1
         self._step = 0
         self._frames[:] = observation["screen"][:, :, 0]
-        return self._observe(observation, None, 0.0, EpisodeFlag.FIRST), info
+        return self._observe(observation, None, 0.0, _FIRST), info
 
     def step(self, action: np.int64) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step; ends are marked in `episode` as well."""
@@ -65,15 +77,11 @@ class EpsilonEnv(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._step += 1
         self._frames[:-1] = self._frames[1:]
         self._frames[-1] = observation["screen"][:, :, 0]
-        flags = EpisodeFlag(0)
-        if terminated:
-            flags |= EpisodeFlag.TERMINATED
-        elif truncated:
-            flags |= EpisodeFlag.TRUNCATED
+        flags = _TERMINATED if terminated else _TRUNCATED if truncated else 0
         return self._observe(observation, int(action), float(reward), flags), reward, terminated, truncated, info
 
-    def _observe(self, observation: Observation, action: int | None, reward: float, flags: EpisodeFlag) -> Observation:
-        state: GameState = self.env.get_wrapper_attr("game_state")
+    def _observe(self, observation: Observation, action: int | None, reward: float, flags: int) -> Observation:
+        state: GameState = self._game.game_state
         key = milestone_key(state.ram)
         if key != self._milestone_key:
             self._milestone_key = key

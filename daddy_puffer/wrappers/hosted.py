@@ -13,7 +13,6 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from daddy_puffer.types import EpisodeFlag
 from daddy_puffer.wrappers.epsilon import EpsilonEnv, Observation
 
 
@@ -37,5 +36,5 @@ class HostedEpsilonEnv(EpsilonEnv):
             observation["ledger"] = ledger
         return observation, reward, terminated, truncated, info
 
-    def _observe(self, observation: Observation, action: int | None, reward: float, flags: EpisodeFlag) -> Observation:
+    def _observe(self, observation: Observation, action: int | None, reward: float, flags: int) -> Observation:
         return {**observation, **super()._observe(observation, action, reward, flags)}

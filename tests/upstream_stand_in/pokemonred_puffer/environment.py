@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ EVENTS, EVENT_BYTES, MAP = 0xD747, 320, 0xD35E
 class RedGymEnv(gymnasium.Env):
     def __init__(self, env_config: Any) -> None:
         self.max_steps, self.log_frequency = env_config.max_steps, env_config.log_frequency
-        self.state = Path(env_config.state_dir) / f"{env_config.init_state}.state"
+        self.init_state_path = Path(env_config.state_dir) / f"{env_config.init_state}.state"
+        self.gb_path, self.action_freq = env_config.gb_path, 24
         self.pyboy = PyBoy(str(env_config.gb_path), window="null", sound_emulated=False, log_level="CRITICAL")
         width = 20 if env_config.two_bit else 80
         self.observation_space = spaces.Dict(
@@ -31,10 +33,17 @@ class RedGymEnv(gymnasium.Env):
         )
         self.action_space = spaces.Discrete(len(BUTTONS))
         self.first, self.step_count, self.total = True, 0, 0.0
+        self.init_mem()
+
+    def init_mem(self) -> None:
+        self.seen: set[int] = set()  # maps, over all episodes
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict]:
-        if self.first:
-            with open(self.state, "rb") as file:
+        given = (options or {}).get("state")
+        if given is not None:
+            self.pyboy.load_state(io.BytesIO(given))
+        elif self.first:
+            with open(self.init_state_path, "rb") as file:
                 self.pyboy.load_state(file)
         self.first, self.step_count = False, 0
         self.total = sum(self.get_game_state_reward().values())
@@ -46,6 +55,7 @@ class RedGymEnv(gymnasium.Env):
         self.pyboy.send_input(getattr(WindowEvent, BUTTONS[action].replace("PRESS", "RELEASE")), delay=8)
         self.pyboy.tick(24, True, False)
         self.step_count += 1
+        self.seen.add(self.pyboy.memory[MAP])
         before, self.total = self.total, sum(self.get_game_state_reward().values())
         info = {"stats": {"step": self.step_count}} if self.step_count % self.log_frequency == 0 else {}
         return self._observe(), self.total - before, False, False, info

@@ -1,0 +1,47 @@
+"""Rows for `steps/` out of a step of all environments. In: `StepBatch`, what is believed. Out: `StepRows`.
+
+Knows no sink.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from daddy_puffer.game.features import ID_FIELDS
+from daddy_puffer.game.maps import MapKind, all_maps
+from daddy_puffer.progress.tracker import ProgressTracker
+from daddy_puffer.telemetry import StepRows
+from daddy_puffer.types import Array, StepBatch
+
+_MAP = next(index for name, index, _ in ID_FIELDS if name == "map")
+
+
+def step_rows(batch: StepBatch, step: int, episode_ids: Array, progress: ProgressTracker) -> StepRows | None:
+    """What followed the last actions; None where all environments have just been reset. `episode_ids` i64 `[B]`."""
+    taken = np.flatnonzero(~batch.first)
+    if not taken.size:
+        return None
+    ledger = batch.observation["ledger"][taken]
+    bits = batch.observation["milestones"][taken]
+    map_id = batch.observation["structured"][taken, _MAP].astype(np.int64)
+    mean, score = progress.watched_beliefs()
+    return StepRows(
+        step_global=np.full(len(taken), step, np.int64),
+        episode_id=episode_ids[taken],
+        env_id=taken,
+        r_env=ledger[:, 0],
+        r_rnd=ledger[:, 1],
+        r_novel=ledger[:, 2],
+        r_bayes=ledger[:, 3],
+        r_total=batch.reward[taken],
+        milestones=bits,
+        map_id=map_id,
+        city_id=np.where(np.isin(map_id, _cities()), map_id, -1),
+        quest_id=np.array([progress.next_watched(row) for row in bits], np.int64),
+        posterior_mean=np.tile(mean.astype(np.float32), (len(taken), 1)),
+        alarm_score=np.tile(score.astype(np.float32), (len(taken), 1)),
+    )
+
+
+def _cities() -> list[int]:
+    return [fact.id for fact in all_maps().values() if fact.kind == MapKind.CITY]

@@ -1,0 +1,202 @@
+"""`ActionRecorder`: keeps all buttons of an episode since the true start, so that it can be played again.
+
+In: an `EpsilonEnv` over a game that can be saved, directly (a `Curriculum` goes around it: then what the recorder sees
+is what the game is given). Out: the same, and at an episode's end `<folder>/<name>.npz`, a `Recording`: the buttons,
+the frames waited, and a hash of the work RAM every `CHECK_STEPS` actions and at the end. An episode that began at a
+state of the registry has the buttons that lead to that state before its own, also when its parents have been evicted.
+`daddy-puffer replay` plays a recording again and compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+import time
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from daddy_puffer.errors import UserError
+from daddy_puffer.game.milestones import milestones_reached
+from daddy_puffer.swarm import Chain, Machine, StateRegistry
+from daddy_puffer.wrappers.epsilon import Observation, owner
+
+WORK_RAM = slice(0xC000, 0xE000)  # addresses
+CHECK_STEPS = 100  # actions between two hashes: reading the RAM takes as long as a few steps' overhead
+_SHORTER = 0.9  # of two episodes with as many milestones one this much shorter is better
+_NAME = re.compile(r"m(\d+)_a(\d+)_.*\.npz")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """One episode from the true start: N actions, K hashes."""
+
+    chain: Chain
+    machine: Machine
+    check_steps: NDArray[np.int64]  # [K] after so many actions since the true start; the last is N
+    check_hashes: NDArray[np.uint8]  # [K, 32] sha256 of the work RAM then
+    return_env: float  # of the episode itself, that is of its last segment
+    milestones: list[str]
+    savestate_tag: str  # the state it began from, empty for the true start
+
+    def to_bytes(self) -> bytes:
+        """As a compressed npz without pickles."""
+        facts = {
+            "machine": asdict(self.machine),
+            "return_env": self.return_env,
+            "milestones": self.milestones,
+            "savestate_tag": self.savestate_tag,
+        }
+        arrays = {f.name: getattr(self.chain, f.name) for f in fields(Chain)}
+        arrays |= {"check_steps": self.check_steps, "check_hashes": self.check_hashes}
+        target = io.BytesIO()
+        np.savez_compressed(target, facts=np.array(json.dumps(facts)), **arrays)
+        return target.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Recording:
+        """Read `to_bytes`.
+
+        Raises:
+            UserError: it is something else.
+        """
+        try:
+            chain = Chain.from_bytes(data)
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                steps, hashes = arrays["check_steps"], arrays["check_hashes"]
+                facts = json.loads(str(arrays["facts"]))
+            machine = Machine(**facts.pop("machine"))
+            found = cls(chain=chain, machine=machine, check_steps=steps, check_hashes=hashes, **facts)
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(f"no recording of actions, or a damaged one: {' '.join(str(error).split())}") from error
+        if hashes.shape != (len(steps), 32) or (len(steps) and steps[-1] != len(chain.actions)):
+            raise UserError("no recording of actions, or a damaged one: hashes and actions do not agree")
+        return found
+
+
+def ram_hash(memory: Any) -> bytes:
+    """Sha256 of the work RAM; `memory` gives bytes by slice of addresses."""
+    return hashlib.sha256(bytes(memory[WORK_RAM])).digest()
+
+
+class ActionRecorder(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
+    """See the module's text."""
+
+    def __init__(
+        self, env: gymnasium.Env[Observation, np.int64], folder: Path, registry: StateRegistry, *, best_only: bool
+    ) -> None:
+        """Recordings go to `folder`; `registry` is the curriculum's, or one without states.
+
+        `best_only`: only an episode that reached more milestones than any recorded so far by this run, or as many in
+        fewer actions.
+        """
+        super().__init__(env)
+        self._folder, self._registry, self._best_only = folder, registry, best_only
+        self._memory: Any = env.get_wrapper_attr("memory")
+        self._game: Any = owner(env, "last_wait")
+        self._best = (0, 0)  # milestones, -actions of the best known recording
+        self._chain: Chain | None = None  # None: nothing can be recorded
+        self._actions = bytearray()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Keep the last episode, start the next one."""
+        self._finish()
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._tag = ""
+        state = (options or {}).get("state")
+        self._chain = Chain.empty() if state is None else self._way_to(state)
+        self._wait, self._return = self._game.last_wait, 0.0
+        self._milestones = observation["milestones"]
+        self._checks: list[tuple[int, bytes]] = []
+        return observation, info
+
+    def step(self, action: np.int64) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step, and take note of the button."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._actions.append(int(action))
+        self._return += float(reward)
+        self._milestones = observation["milestones"]
+        if self._chain is not None and len(self._actions) % CHECK_STEPS == 0:
+            self._check(self._chain)
+        return observation, reward, terminated, truncated, info
+
+    def close(self) -> None:
+        """Keep the episode that was under way."""
+        self._finish()
+        super().close()
+
+    def _check(self, chain: Chain) -> None:
+        self._checks.append((len(chain.actions) + len(self._actions), ram_hash(self._memory)))
+
+    def _way_to(self, state: bytes) -> Chain | None:
+        """The buttons from the true start to a state of the registry; None for any other."""
+        digest = hashlib.sha256(state).hexdigest()
+        saved = next((saved for saved in self._registry.states() if saved.sha256 == digest), None)
+        loaded = self._registry.load(saved) if saved is not None else None
+        if saved is None or loaded is None:
+            return None
+        self._tag = saved.tag
+        return loaded[1]
+
+    def _finish(self) -> None:
+        """Write the episode, if it is one to keep, and forget it."""
+        chain, actions = self._chain, bytes(self._actions)
+        self._chain = None
+        self._actions.clear()
+        if chain is None or not actions:
+            return
+        names = milestones_reached(self._milestones.tobytes())
+        whole = chain.then(self._wait, actions)
+        try:
+            if not self._best_only or self._is_best(len(names), len(whole.actions)):
+                self._write(whole, names)
+        except OSError as error:  # a disk that is full does not stop the training
+            _log.warning("the actions of an episode cannot be recorded: %s", error)
+
+    def _is_best(self, milestones: int, actions: int) -> bool:
+        """Compare with the best known, then with what other processes recorded meanwhile."""
+        if not _better(milestones, actions, self._best):
+            return False
+        found = [_NAME.fullmatch(path.name) for path in self._folder.glob("m*.npz")]
+        others = [(int(match[1]), -int(match[2])) for match in found if match]
+        self._best = max([self._best, *others])
+        return _better(milestones, actions, self._best)
+
+    def _write(self, chain: Chain, milestones: list[str]) -> None:
+        last = (len(chain.actions), ram_hash(self._memory))
+        checks = [*(check for check in self._checks if check[0] != last[0]), last]
+        recording = Recording(
+            chain=chain,
+            machine=self._registry.machine,
+            check_steps=np.array([step for step, _ in checks], np.int64),
+            check_hashes=np.array([list(digest) for _, digest in checks], np.uint8),
+            return_env=self._return,
+            milestones=milestones,
+            savestate_tag=self._tag,
+        )
+        self._folder.mkdir(parents=True, exist_ok=True)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        name = f"m{len(milestones):03d}_a{len(chain.actions):07d}_{stamp}_{os.urandom(4).hex()}.npz"
+        temporary = self._folder / (name + ".tmp")
+        temporary.write_bytes(recording.to_bytes())
+        temporary.replace(self._folder / name)
+        self._best = max(self._best, (len(milestones), -len(chain.actions)))
+
+
+def _better(milestones: int, actions: int, best: tuple[int, int]) -> bool:
+    """More milestones, or as many in clearly fewer actions; `best` holds milestones and minus actions."""
+    return milestones > best[0] or (0 < milestones == best[0] and actions < _SHORTER * -best[1])
