@@ -15,6 +15,7 @@ import math
 from typing import Any, Protocol
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, Array
 
@@ -83,7 +84,9 @@ class Embedding:
     """A fixed random view of an observation: the structured numbers, a code for each id, the screen projected."""
 
     def __init__(self, structured_size: int, id_fields: IdFields, seed: int) -> None:
-        """The same seed gives the same view."""
+        """The same seed gives the same view. From here on numpy multiplies matrices on one thread in this process."""
+        # these are small: beside other processes its threads wait for each other forty times as long as they work
+        threadpool_limits(limits=1, user_api="blas")
         rng = np.random.default_rng(seed)
         levels = np.arange(256)[:, None] >> np.arange(0, 8, 2) & 3
         self._ink = (3 - levels).mean(axis=1).astype(np.float32)  # of the four pixels in a byte
