@@ -171,6 +171,12 @@ def test_the_share_of_true_starts_is_kept_and_everybody_is_counted(tmp_path: Pat
     env.close()
 
 
+def test_cells_with_a_state_are_saved_again_only_now_and_then(played: Curriculum) -> None:
+    states = played.registry.states()
+    cells = {saved.cell for saved in states}
+    assert len(cells) >= 3 and len(states) - len(cells) <= 1  # 900 steps, fewer than between two refreshes
+
+
 def test_saves_keep_their_distance(tmp_path: Path) -> None:
     env = game(tmp_path, **{"curriculum.cell_size": 1, "curriculum.true_start_share": 1.0})
     env.reset(seed=1)

@@ -37,6 +37,7 @@ from daddy_puffer.wrappers.epsilon import Observation, owner
 
 SPAWN_FIELD, FLAGS_FIELD = 2, 3  # of observation["episode"]
 STEPS_BETWEEN_SAVES = 16  # at least: saving takes as long as 50 steps
+STEPS_BETWEEN_REFRESHES = 2048  # at least, where the cell has a state already: so it costs 3 % at most
 _REFRESH_CHANCE = 0.2  # to keep a state of a cell that has one, over how many it has
 _SHORTER = 0.9  # a way this much shorter is worth keeping
 _ATTEMPTS = 3  # states tried before an episode begins at the true start
@@ -75,6 +76,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._save_state: Callable[[], bytes] = env.get_wrapper_attr("save_state")
         self._rng = np.random.default_rng()
         self._episode = -1
+        self._steps = self._next_refresh = 0  # of this environment, over all episodes
         self._going = False
 
     def reset(
@@ -102,6 +104,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         """Step; keep the state if it is worth it; end the episode in time."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._actions.append(int(action))
+        self._steps += 1
         state = self._state
         place, flags = self._place_of(state), observation["milestones"].tobytes()
         if place != self._place or flags != self._flags:
@@ -202,6 +205,8 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         if self._chain is None or not self._is_wanted(cell, len(self._chain.actions) + len(self._actions)):
             return
         self._next_save = len(self._actions) + STEPS_BETWEEN_SAVES
+        if self.registry.in_cell(cell):
+            self._next_refresh = self._steps + STEPS_BETWEEN_REFRESHES
         facts = StateFacts(
             label=label,
             cell=cell,
@@ -219,7 +224,11 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
 
     def _is_wanted(self, cell: str, total_steps: int) -> bool:
         known = self.registry.in_cell(cell)
-        if not known or total_steps < _SHORTER * min(saved.total_steps for saved in known):
+        if not known:
+            return True
+        if self._steps < self._next_refresh:
+            return False
+        if total_steps < _SHORTER * min(saved.total_steps for saved in known):
             return True
         return self._rng.random() < _REFRESH_CHANCE / len(known)
 
