@@ -106,8 +106,6 @@ class LearnerConfig:
     learning_rate: float = 5e-4
     recurrent_learning_rate_scale: float = 0.5  # RESeL: recurrent cells learn slower than heads
     gamma: float = 0.97  # discount a step
-    gamma_start: float = 0.0  # discount at first: a short horizon has less noise to learn through; 0 = gamma
-    gamma_anneal_updates: int = 0  # updates until 1 - discount has come from gamma_start to gamma (Schwarzer 2023, BBF)
     n_step: int = 1  # rows until the bootstrap; 1 = TD(0)
     double_q: bool = True  # van Hasselt 2016
     expected_bootstrap: bool = True  # Expected Sarsa of softmax(Q / exploration.temperature), not its best action
@@ -124,8 +122,6 @@ class LearnerConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         _require(0.0 <= self.gamma < 1.0, f"learner.gamma must be in [0, 1), got {self.gamma}")
-        ok = 0.0 <= self.gamma_start < 1.0 and self.gamma_anneal_updates >= 0
-        _require(ok, "learner.gamma_start must be in [0, 1), and gamma_anneal_updates not negative")
         _require(self.n_step >= 1, f"learner.n_step must be at least 1, got {self.n_step}")
         shares = (self.trace_decay, self.munchausen_scale)
         ok = all(0.0 <= share <= 1.0 for share in shares)

@@ -99,7 +99,6 @@ def parameters(learner: Learner) -> list[torch.Tensor]:
         ({}, {"value_rescaling": True}),
         ({}, {"trace_decay": 0.8}),
         ({}, {"target_network": False}),
-        ({}, {"gamma_start": 0.5, "gamma_anneal_updates": 300}),
     ],
 )
 @pytest.mark.learning
@@ -172,20 +171,6 @@ def test_td_zero_targets_are_reward_plus_discounted_value_of_the_next_row() -> N
     np.testing.assert_allclose(got[:, 0], reward[BURN_IN:-1, 0] + 0.5 * 10.0)
     assert got[2, 1] == reward[4, 1]  # terminated: nothing follows
     assert got[2, 2] == reward[4, 2] + 0.5 * 10.0  # truncated: the final observation's value
-
-
-def test_the_discount_is_annealed_by_updates() -> None:
-    agent = chain_learner(settings(gamma=0.9, gamma_start=0.5, gamma_anneal_updates=2))
-    batch = sequences(agent)
-    used = [agent.update(batch).scalars["gamma"] for _ in range(4)]
-    np.testing.assert_allclose(used, [0.5, 1 - (0.5 * 0.1) ** 0.5, 0.9, 0.9])
-    fixed = chain_learner(settings(gamma=0.5))
-    assert fixed.gamma == 0.5
-    first = chain_learner(settings(gamma=0.9, gamma_start=0.5, gamma_anneal_updates=2))
-    targets = [learner._targets(batch, *2 * [torch.ones(TRAINED + 1, BATCH, 2)]) for learner in (first, fixed)]
-    assert torch.equal(*targets) and not torch.equal(
-        targets[0], agent._targets(batch, *2 * [targets[0].new_ones(TRAINED + 1, BATCH, 2)])
-    )
 
 
 def test_without_double_q_the_target_network_chooses_itself() -> None:
@@ -404,7 +389,7 @@ def test_priorities_mix_largest_and_mean_error_of_each_sequence() -> None:
 def test_diagnostics_are_named_and_finite() -> None:
     agent = chain_learner(settings())
     scalars = agent.update(sequences(agent)).scalars
-    names = "td_loss milestone_loss td_error_mean q_mean q_max target_gap loss grad_norm policy_churn gamma"
+    names = "td_loss milestone_loss td_error_mean q_mean q_max target_gap loss grad_norm policy_churn"
     assert set(scalars) == set(names.split())
     assert all(np.isfinite(value) for value in scalars.values())
     assert scalars["target_gap"] < 1e-5  # the networks start equal

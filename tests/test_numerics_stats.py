@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daddy_puffer.numerics.schedules import annealed_discount, epsilon_ladder, linear
+from daddy_puffer.numerics.schedules import epsilon_ladder, linear
 from daddy_puffer.numerics.stats import (
     bootstrap_difference_interval,
     bootstrap_interval,
@@ -77,9 +77,3 @@ def test_interval_of_another_statistic_and_of_one_value():
 def test_no_values_are_an_error():
     with pytest.raises(ValueError, match="at least one number"):
         bootstrap_interval([])
-
-
-def test_the_horizon_grows_by_equal_factors() -> None:
-    horizons = [1 / (1 - annealed_discount(update, 0.9, 0.99, 100)) for update in (0, 50, 100, 150)]
-    np.testing.assert_allclose(horizons, [10, 10**1.5, 100, 100])
-    assert annealed_discount(0, 0.0, 0.97, 100) == 0.97

@@ -36,7 +36,6 @@ from daddy_puffer.numerics.returns import (
     watkins_trace,
     window_cuts,
 )
-from daddy_puffer.numerics.schedules import annealed_discount
 from daddy_puffer.policies.exploration import epsilon_greedy_probabilities, sample
 from daddy_puffer.policies.hierq import Aux, HierQ, HierQState
 from daddy_puffer.types import Array, SequenceBatch
@@ -105,12 +104,6 @@ class Learner:
         """Trained numbers."""
         return sum(parameter.numel() for parameter in self.networks.online.parameters())
 
-    @property
-    def gamma(self) -> float:
-        """The discount of the next update."""
-        settings = self.config.learner
-        return annealed_discount(self.updates, settings.gamma_start, settings.gamma, settings.gamma_anneal_updates)
-
     def initial_state(self, batch: int) -> Array:
         """The recurrent state before an episode, f32 `[batch, S]`."""
         return np.zeros((batch, self.state_size), np.float32)
@@ -144,7 +137,7 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(self.networks.online.parameters(), settings.max_grad_norm)
         scalars |= {"loss": loss.detach(), "grad_norm": norm}
         numbers = torch.stack(list(scalars.values())).tolist()  # one transfer from the device
-        named = dict(zip(scalars, numbers, strict=True)) | {"gamma": self.gamma}
+        named = dict(zip(scalars, numbers, strict=True))
         for name in ("loss", "grad_norm"):
             if not math.isfinite(named[name]):
                 raise NotFiniteError(f"{name} is {named[name]} in update {self.updates}")
@@ -253,7 +246,7 @@ class Learner:
         settings = self.config.learner
         trained = slice(self.config.replay.burn_in, None)
         reward = self._tensor(batch.reward[trained][:-1])
-        discount = self.gamma * (~self._tensor(batch.terminated[trained][:-1])).to(reward.dtype)
+        discount = settings.gamma * (~self._tensor(batch.terminated[trained][:-1])).to(reward.dtype)
         action = self._tensor(batch.action[trained][:-1])
         cut = window_cuts(self._tensor(batch.mask[trained]))[:-1]
         values = unrescale(q_target) if settings.value_rescaling else q_target

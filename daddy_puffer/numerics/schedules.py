@@ -16,17 +16,6 @@ def linear(step: int, start: float, end: float, duration_steps: int) -> float:
     return (1.0 - done) * start + done * end
 
 
-def annealed_discount(update: int, start: float, end: float, duration_updates: int) -> float:
-    """From `start` to `end` over so many updates, the horizon `1 / (1 - discount)` growing by equal factors.
-
-    Source: Schwarzer 2023 (BBF), which anneals from 0.97 to 0.997. A `start` of 0 means `end` from the beginning.
-    """
-    if not start:
-        return end
-    done = linear(update, 0.0, 1.0, duration_updates)
-    return 1.0 - (1.0 - start) ** (1.0 - done) * (1.0 - end) ** done
-
-
 def epsilon_ladder(num_envs: int, base: float = 0.4, spread: float = 7.0) -> Array:
     """Exploration by environment: `base ** (1 + spread * i / (num_envs - 1))`, f32 `[num_envs]`, falling.
 
