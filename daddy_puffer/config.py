@@ -159,8 +159,8 @@ class ProgressConfig:
     forgetting: float = 0.95  # what a trial still counts after one more; 1 / (1 - this) trials are remembered
     watched: list[str] = field(default_factory=lambda: ["EVENT_FOLLOWED_OAK_INTO_LAB", "EVENT_GOT_STARTER", "Boulder"])
     target: float = 0.4  # chance from where on a milestone is reliable
-    alarm_never: float = 340.0  # alarm after so many trials below it of the first watched one that is not reliable
-    alarm_lost: float = -2.0  # and at these log-odds that a watched one fell below half of its best
+    alarm_never: float = 411.0  # alarm after so many trials below it of the first watched one that is not reliable
+    alarm_lost: float = -2.01  # and at these log-odds that a watched one fell below half of its best
 
     def __post_init__(self) -> None:
         """Check ranges."""
