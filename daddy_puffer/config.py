@@ -67,6 +67,7 @@ class ReplayConfig:
 
     kind: str = "sequences"  # sequences, or rollouts: only the newest rows, no replay (PQN, Gallici 2025)
     capacity: int = 200_000  # transitions
+    file: str = ""  # holds them instead of memory (2 KB each), made anew for every run; empty = memory
     burn_in: int = 4  # rows unrolled without loss before the trained ones
     sequence_length: int = 20  # trained rows
     sequence_period: int = 10  # rows between stored recurrent states, where sequences may start
@@ -85,6 +86,7 @@ class ReplayConfig:
         _require(
             self.kind == "sequences" or self.burn_in == 0, "replay.burn_in must be 0 where replay.kind is rollouts"
         )
+        _require(self.kind == "sequences" or not self.file, "replay.file is for replay.kind sequences")
         _require(self.sequence_length >= 1 and self.burn_in >= 0, "replay.sequence_length >= 1 and burn_in >= 0")
         _require(self.capacity >= 4 * rows, f"replay.capacity {self.capacity} must be at least 4 x {rows} rows")
         _require(self.sequence_period >= 1, f"replay.sequence_period must be at least 1, got {self.sequence_period}")

@@ -50,6 +50,7 @@ def test_saved_tree_reads_back_equal(tmp_path: Path) -> None:
         ("train: {num_envs: many}", "many"),
         ("train: 3", "train must be a mapping"),
         ("train: {learner: {gamma: 1.0}}", "gamma must be in [0, 1)"),
+        ("train: {replay: {kind: rollouts, burn_in: 0, file: a}}", "replay.file is for"),
         ("train: {num_envs: 5, num_workers: 2}", "multiple of train.num_workers"),
         ("rewards: {daddy_puffer.Practice: {reward: {badge: .nan}}}", "finite number"),
         ("- a\n- b", "mapping of sections"),

@@ -209,14 +209,17 @@ def newest(folder: Path) -> int:
     return max((int(name[5:]) for name in found), default=0)
 
 
-def test_same_seed_gives_the_same_weights_however_envs_are_run(config: Config, tmp_path: Path):
-    """Learning beside acting, in a thread, and workers or none, change nothing: bit for bit."""
+def test_same_seed_gives_the_same_weights_however_envs_and_replay_are_held(config: Config, tmp_path: Path):
+    """Learning beside acting, in a thread, workers or none, replay in memory or a file change nothing: bit for bit."""
     weights = []
-    for kind in ("serial", "multiprocessing"):
+    file = tmp_path / "replay.bin"
+    for kind, path in (("serial", ""), ("multiprocessing", str(file))):
         changed = replace(config.train, runs_dir=str(tmp_path), run_name=kind, vectorization=kind)
-        state = load_checkpoint(train(replace(config, train=changed), film_steps=1).checkpoint)
+        own = replace(config, train=changed, replay=replace(config.replay, file=path))
+        state = load_checkpoint(train(own, film_steps=1).checkpoint)
         assert state["counters"]["updates"] > 5
         weights.append(state["learner"]["online"])
+    assert any(file.read_bytes())
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name
 

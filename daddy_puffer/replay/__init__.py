@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import gymnasium
 
@@ -18,7 +20,9 @@ def make_replay(
 ) -> SequenceReplay | Rollouts:
     """The kind that `config.replay.kind` asks for, for observations of `spaces` and recurrent states `[state_size]`."""
     structured, milestones = (spaces[name].shape or (0,) for name in ("structured", "milestones"))
-    kind = Rollouts if config.replay.kind == "rollouts" else SequenceReplay
+    kind: Callable[..., SequenceReplay | Rollouts] = Rollouts
+    if config.replay.kind == "sequences":
+        kind = functools.partial(SequenceReplay, path=Path(config.replay.file) if config.replay.file else None)
     return kind(
         config.replay,
         num_envs=num_envs,
