@@ -6,7 +6,7 @@ Unknown keys and wrong types raise `UserError`. Every field has its unit and, wh
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
@@ -288,6 +288,15 @@ class Config:
         """Check what concerns two sections."""
         ok = not self.learner.expected_bootstrap or self.exploration.temperature > 0.0
         _require(ok, "learner.expected_bootstrap needs exploration.temperature above 0")
+
+    def for_evaluation(self) -> Config:
+        """The same without what is for training only: whole episodes, the game's own rewards, the true start."""
+        return replace(
+            self,
+            env=replace(self.env, patience_steps=0),
+            intrinsic=IntrinsicConfig(),
+            curriculum=replace(self.curriculum, mode="off"),
+        )
 
 
 # Where each part lives in the YAML: upstream's loader keeps only these top-level sections and drops any other.

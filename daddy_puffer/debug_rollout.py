@@ -63,7 +63,7 @@ def debug_rollout(
     """Look at a rollout: a line a step, milestones, a film."""
     found = None if checkpoint is None else find_checkpoint(checkpoint)
     settings = load_config(found / CONFIG_FILE if found and not config else config, {"env.gb_path": rom})
-    env = RedFactory(settings)()
+    env = RedFactory(settings.for_evaluation())()
     agent = choose_agent(settings, env, found, scripted, epsilon, device, seed)
     formats = [Video.MP4, Video.GIF] if video == Video.BOTH else [video]
     with contextlib.ExitStack() as stack:

@@ -76,7 +76,7 @@ def compare(
     """Play `episodes` each; the script plays once, it does the same every time."""
     returns: dict[str, list[float]] = {}
     scores: dict[str, Score] = {}
-    with make_vector(config, num_envs=min(episodes, MOST_ENVS)) as env:
+    with make_vector(config.for_evaluation(), num_envs=min(episodes, MOST_ENVS)) as env:
         players: dict[str, Agent] = {
             "trained": load_agent(checkpoint, env.spaces, epsilon, config.train.device, seed),
             "random": RandomAgent(env.num_actions, seed),

@@ -150,7 +150,7 @@ def is_practice(config: Config) -> bool:
 
 def play_script(config: Config, seed: int) -> EpisodeRecord:
     """One whole episode of the scripted player."""
-    env = RedFactory(config)()
+    env = RedFactory(config.for_evaluation())()
     with VectorEnv([lambda: env]) as vector:
         return play_episodes(vector, ScriptedAgent(env), 1, seed)[0]
 
@@ -177,7 +177,7 @@ def watch(env: AnyEnv, agent: Agent, steps: int, seed: int) -> Iterator[Moment]:
 def film_checkpoint(checkpoint: Path, stem: Path, steps: int = FILM_STEPS) -> list[Path]:
     """Film `steps` steps of a trained agent, as MP4 and GIF."""
     config = load_checkpoint_config(checkpoint)
-    env = RedFactory(config)()
+    env = RedFactory(config.for_evaluation())()
     agent = load_agent(checkpoint, box_spaces(env), GREEDY_EPSILON, "cpu", seed=config.train.seed)
     with VideoWriter(stem, fps=FILM_FPS, max_frames=steps) as writer:
         for moment in watch(env, agent, steps, seed=config.train.seed):

@@ -243,6 +243,20 @@ def test_comparison_has_every_player_and_its_interval(config: Config, result: Tr
     assert "trained - random" in console.export_text()
 
 
+def test_what_is_for_training_only_does_not_count_when_it_is_judged(config: Config, result: TrainResult):
+    eager = replace(
+        config,
+        env=replace(config.env, patience_steps=1),
+        intrinsic=IntrinsicConfig(novelty_weight=9.0, bayes_weight=9.0),
+        curriculum=CurriculumConfig(mode="progress"),
+    )
+    plain, other = (compare(settings, result.checkpoint, 2, seed=3) for settings in (config, eager))
+    for name in ("trained", "random"):
+        assert other.scores[name].mean_length == 40
+        assert other.scores[name].mean_return == plain.scores[name].mean_return
+    assert eager.for_evaluation() == config.for_evaluation() == config
+
+
 def test_trained_play_repeats_with_its_seed(config: Config, result: TrainResult):
     once, again = (compare(config, result.checkpoint, 2, epsilon=0.5, seed=3).scores for _ in range(2))
     assert once["trained"].mean_return == again["trained"].mean_return
