@@ -25,8 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
-from daddy_puffer.config import load_config
+from omegaconf import OmegaConf
 
 FOLDER = Path("runs/learning")
 WINDOW = 20  # episodes
@@ -77,7 +76,7 @@ def finished(folder: Path) -> bool:
     """Whether a run has come to its end; what was interrupted is not counted."""
     meta = folder / "meta.json"
     steps = json.loads(meta.read_text()).get("steps", 0) if meta.is_file() else 0
-    return steps > 0 and steps >= load_config(folder / "config.yaml").train.total_steps
+    return steps > 0 and steps >= OmegaConf.load(folder / "config.yaml").train.total_steps  # also of other versions
 
 
 def rolling(values: Floats) -> Floats:
