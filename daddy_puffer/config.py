@@ -32,7 +32,8 @@ class EnvConfig:
     init_state: str = ""  # save state file; empty = the practice cartridge's start, or power-on for another ROM
     action_freq: int = 24  # frames an action lasts
     max_steps: int = 2048  # actions until an episode is truncated
-    patience_steps: int = 0  # in training also after so many actions in a row without reward; 0 = never
+    patience_steps: int = 0  # in training also once so many actions brought no more than patience_reward; 0 = never
+    patience_reward: float = 0.0  # rewards above 0 of the game, added up over patience_steps
     frame_stack: int = 1  # frames the policy sees at once; it has memories, and 24 frames pass between two
     random_wait: int = 30  # frames waited before an episode at most, drawn anew: turns the game's dice
 
@@ -41,6 +42,7 @@ class EnvConfig:
         _require(self.action_freq >= 10, f"env.action_freq must be at least 10 frames, got {self.action_freq}")
         _require(self.max_steps >= 1, f"env.max_steps must be at least 1, got {self.max_steps}")
         _require(self.patience_steps >= 0, f"env.patience_steps is negative: {self.patience_steps}")
+        _require(self.patience_reward >= 0.0, f"env.patience_reward is negative: {self.patience_reward}")
         _require(1 <= self.frame_stack <= 16, f"env.frame_stack must be 1..16, got {self.frame_stack}")
 
 
@@ -54,6 +56,7 @@ class PolicyConfig:
     use_ssm: bool = True
     lstm_stride: int = 1  # LSTM updates every k-th step of an episode
     dueling: bool = True
+    bf16: bool = False  # matrix products below the heads in bfloat16, where autocast finds that safe; for GPUs
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -293,7 +296,7 @@ class Config:
         """The same without what is for training only: whole episodes, the game's own rewards, the true start."""
         return replace(
             self,
-            env=replace(self.env, patience_steps=0),
+            env=replace(self.env, patience_steps=0, patience_reward=0.0),
             intrinsic=IntrinsicConfig(),
             curriculum=replace(self.curriculum, mode="off"),
         )

@@ -434,6 +434,9 @@ class RedFactory:
 
     def _with_bonuses(self, env: AnyEnv) -> AnyEnv:
         intrinsic, progress = self.config.intrinsic, self.config.progress
+        game = self.config.env
+        if game.patience_steps:  # inside of every bonus: the game's own rewards decide
+            env = Patience(env, game.patience_steps, game.patience_reward)
         if intrinsic.novelty_weight:
             env = Novelty(
                 env,
@@ -443,8 +446,6 @@ class RedFactory:
                 first=intrinsic.novelty_first,
                 milestones=intrinsic.novelty_milestones,
             )
-        if self.config.env.patience_steps:
-            env = Patience(env, self.config.env.patience_steps)
         if intrinsic.bayes_weight:  # outside of whatever ends episodes: it counts how they end
             env = Bayes(
                 env,

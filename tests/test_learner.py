@@ -220,6 +220,24 @@ def test_compiled_updates_equal_the_others() -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_bfloat16_updates_are_near_the_others_and_learn() -> None:
+    config = settings(burn_in=BURN_IN)
+    coarse = dataclasses.replace(config, policy=dataclasses.replace(config.policy, bf16=True))
+    one, other = chain_learner(config), chain_learner(coarse)
+    batch = sequences(one)
+    before = [one.update(batch).scalars["loss"], other.update(batch).scalars["loss"]]
+    assert before[1] != before[0], "bfloat16 is used"
+    assert before[1] == pytest.approx(before[0], rel=0.02)
+    assert all(parameter.dtype == torch.float32 for parameter in parameters(other))
+    for _ in range(30):
+        after = other.update(batch).scalars["loss"]
+    assert after < 0.5 * before[1]
+    state = other.initial_state(BATCH)
+    observation = {name: getattr(batch, name)[0] for name in ("frames", "structured", "visited")}
+    acted = other.act(observation, batch.first[0], state, np.zeros(BATCH, np.float32))
+    assert acted.state.dtype == acted.q_values.dtype == np.float32
+
+
 def test_policy_churn_is_the_share_of_best_actions_an_update_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daddy_puffer.learner.learner.CHURN_PERIOD", 2)
     agent = chain_learner(settings(learning_rate=1e-9))

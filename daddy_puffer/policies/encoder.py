@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from daddy_puffer.policies.precision import in_float32, without_autocast
 from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, SCREEN_WIDTH, VISITED_SHAPE
 
 TILE = 4  # pixels of a tile's side, and pixels in a byte
@@ -83,7 +84,7 @@ class _Tower(torch.autograd.Function):
     """
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
+    @in_float32
     def forward(ctx: Any, frames: Tensor, seen: Tensor, *weights: Tensor) -> Tensor:
         tile, tile_bias, cell, seen_weight, cell_bias, block, block_bias = weights
         count, channels = len(frames), tile.shape[1]
@@ -106,7 +107,7 @@ class _Tower(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    @torch.amp.custom_bwd(device_type="cuda")
+    @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         frames, seen, tiles, blocks, out, cell, block = ctx.saved_tensors
         channels = tiles.shape[-1]

@@ -138,6 +138,7 @@ class HierQ(nn.Module):
         preset = PRESETS[config.model_size]
         width = preset.memory
         self.num_actions = num_actions
+        self.bf16 = config.bf16
         self.encoder = encoder or Encoder(
             spec.stack, spec.structured, spec.id_fields, preset.channels, preset.screen, preset.structured
         )
@@ -200,10 +201,11 @@ class HierQ(nn.Module):
         row, and `Aux` `[T, B, ...]`.
         """
         steps, batch = first.shape
-        encoded = self.encoder(frames.flatten(0, 1), visited.flatten(0, 1), structured.flatten(0, 1))
-        x = encoded.unflatten(0, (steps, batch))
         keep = (~first.bool()).to(structured.dtype).unsqueeze(-1)
-        features, state = self._remember(x, keep, state)
+        with torch.autocast(structured.device.type, torch.bfloat16, enabled=self.bf16):
+            encoded = self.encoder(frames.flatten(0, 1), visited.flatten(0, 1), structured.flatten(0, 1))
+            features, state = self._remember(encoded.unflatten(0, (steps, batch)), keep, state)
+        features = features.float()  # differences between action values are too fine for bfloat16
         q_values, value = self.head(features)
         return q_values, state, Aux(value, self.milestones(features), features)
 

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from daddy_puffer.policies.precision import in_float32, without_autocast
+
 SHORTEST_MEMORY = 2.0  # steps after which the fastest mode of the state space model has decayed to 1/e
 LONGEST_MEMORY = 1000.0  # and the slowest
 LARGEST_PHASE = math.pi / 10  # radians a step; LRU restricts it likewise for long memory
@@ -29,7 +31,7 @@ class _GruLoop(torch.autograd.Function):
     """Gates `[T, B, 3H]` (reset, update, candidate, from the input), keep, state, weight `[3H, H]` to `[T, B, H]`."""
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
+    @in_float32
     def forward(ctx: Any, gates: Tensor, keep: Tensor, state: Tensor, weight: Tensor) -> Tensor:
         steps, batch, width = len(gates), *state.shape
         kept, candidate, out = (state.new_empty(steps, batch, width) for _ in range(3))
@@ -48,7 +50,7 @@ class _GruLoop(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    @torch.amp.custom_bwd(device_type="cuda")
+    @without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:  # type: ignore[override]
         keep, weight, kept, recurrent, candidate, switches = ctx.saved_tensors
         width = kept.shape[-1]
@@ -77,7 +79,7 @@ class _LstmLoop(torch.autograd.Function):
     """Gates `[T, B, 4H]` (input, forget, candidate, output), keep, h, c, weight `[4H, H]` to h and c `[T, B, H]`."""
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
+    @in_float32
     def forward(ctx: Any, gates: Tensor, keep: Tensor, h: Tensor, c: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         steps, batch, width = len(gates), *h.shape
         kept_h, kept_c, squashed, out_h, out_c = (h.new_empty(steps, batch, width) for _ in range(5))
@@ -99,7 +101,7 @@ class _LstmLoop(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    @torch.amp.custom_bwd(device_type="cuda")
+    @without_autocast
     def backward(ctx: Any, grad_h: Tensor, grad_c: Tensor) -> tuple[Tensor, None, Tensor, Tensor, Tensor]:  # type: ignore[override]
         keep, weight, kept_h, kept_c, squashed, switches = ctx.saved_tensors
         steps, batch, width = kept_h.shape
