@@ -42,7 +42,7 @@ def make_state(rng: np.random.Generator) -> tuple[bytes, StateFacts, Chain]:
         label=f"Place {cell}", cell=str(cell), map_id=cell, map_name=f"Place{cell}", badges=0, episode_steps=steps,
         milestones=["m"] * (cell // 10), total_steps=steps, parent="", maker=str(os.getpid()),
     )  # fmt: skip
-    chain = Chain.empty().then(3, rng.integers(0, 7, steps).astype(np.uint8).tobytes())
+    chain = Chain.empty().then(3, rng.integers(0, 7, steps).astype(np.uint8).tobytes(), np.zeros((0, 3), np.uint8))
     return head + rng.bytes(int(rng.integers(1000, 160_000))), facts, chain
 
 

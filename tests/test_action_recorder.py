@@ -132,7 +132,7 @@ def test_a_way_with_another_wait_does_not_lead_to_the_state(swarm: Path, tmp_pat
     sidecar = min((swarm / "savestates").glob("*.json"), key=lambda p: len(read_script(p).chain.actions))
     (tmp_path / "s.json").write_bytes(sidecar.read_bytes())
     chain = read_script(sidecar).chain
-    other = Chain(chain.actions, (chain.waits + 7) % 20, chain.lengths)
+    other = Chain(chain.actions, (chain.waits + 7) % 20, chain.lengths, chain.visited)
     (tmp_path / "s.actions.npz").write_bytes(other.to_bytes())
     with pytest.raises(UserError, match=f"another save state after all {len(chain.actions)} actions"):
         replay(tmp_path / "s")

@@ -114,10 +114,15 @@ def from_a_state(env: Curriculum) -> tuple[dict[str, np.ndarray], SavedState]:
     raise AssertionError("no episode began from a state")
 
 
-def test_an_episode_from_a_state_begins_there_with_everything_at_zero_and_ends_in_time(played: Curriculum) -> None:
+def test_an_episode_from_a_state_begins_there_remembers_the_way_and_ends_in_time(played: Curriculum) -> None:
     observation, saved = from_a_state(played)
     game_state = played.get_wrapper_attr("game_state")
-    assert (game_state.map_id, game_state.step, game_state.cells_visited) == (saved.map_id, 0, 1)
+    assert (game_state.map_id, game_state.step) == (saved.map_id, 0)
+    way = played.registry.load(saved)[1].visited
+    assert len(way) == len(np.unique(way, axis=0)) == game_state.cells_visited > 1
+    assert game_state.maps_visited == len(np.unique(way[:, 0])) and saved.map_id in way[:, 0]
+    restored = played.get_wrapper_attr("visited_cells")()
+    assert sorted(map(tuple, restored)) == sorted(map(tuple, way))
     assert observation["episode"][1:].tolist() == [0, saved.spawn_id, EpisodeFlag.FIRST]
     for step in range(1, 41):
         observation, _, terminated, truncated, info = played.step(np.int64(5))

@@ -115,16 +115,6 @@ def test_stalled_is_who_learns_no_more_and_is_not_reliable() -> None:
     assert after(lost).stalled(0.5, 120)[0]
 
 
-def test_curriculum_weights_prefer_what_can_be_learned() -> None:
-    posteriors = Posteriors(3, 0.99)
-    rng = np.random.default_rng(2)
-    for _ in range(400):
-        posteriors.update(np.ones(3, bool), np.array([True, rng.random() < 0.5, False]))
-    weights = np.mean([posteriors.curriculum_weights(rng) for _ in range(50)], axis=0)
-    assert weights.sum() == pytest.approx(1.0)
-    assert weights[1] > 5 * max(weights[0], weights[2])
-
-
 def test_state_goes_on_elsewhere() -> None:
     outcomes = np.random.default_rng(3).random(200) < 0.4
     whole, first, second = after(outcomes), after(outcomes[:90]), Posteriors(1, 0.99)

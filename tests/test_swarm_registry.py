@@ -26,7 +26,8 @@ from daddy_puffer.swarm.registry import STATES_PER_CELL, eviction_order
 ROOT = Path(__file__).resolve().parents[1]
 MACHINE = Machine(rom_sha256="rom", start_sha256="start", action_freq=24, emulator="PyBoy 2.7.0")
 STATE = b"\x0fstate" * 100
-CHAIN = Chain.empty().then(7, bytes([1, 2, 3]))
+PLACES = np.array([[0, 3, 4], [37, 1, 2]], np.uint8)
+CHAIN = Chain.empty().then(7, bytes([1, 2, 3]), PLACES)
 
 
 def registry(folder: Path, **changes: Any) -> StateRegistry:
@@ -161,7 +162,7 @@ def test_an_archive_that_would_unpickle_is_refused(tmp_path: Path) -> None:
 def test_a_chain_survives_the_file(segments: list[tuple[int, bytes]]) -> None:
     chain = Chain.empty()
     for wait, actions in segments:
-        chain = chain.then(wait, actions)
+        chain = chain.then(wait, actions, PLACES)
     back = Chain.from_bytes(chain.to_bytes())
     assert back.actions.tobytes() == b"".join(actions for _, actions in segments)
     assert list(zip(back.waits, back.lengths, strict=True)) == [(wait, len(actions)) for wait, actions in segments]

@@ -127,6 +127,10 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         """The machine as it is now, for `reset(options={"state": ...})`."""
         return save_machine(self._pyboy)
 
+    def visited_cells(self) -> NDArray[np.uint8]:
+        """Map, x and y of the cells visited in this episode, u8 `[V, 3]`."""
+        return self._visited.cells()
+
     @property
     def memory(self) -> Any:
         """The live memory: one byte by address, a list of bytes by slice."""
@@ -134,6 +138,7 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
 
     def _prepare(self, options: dict[str, Any]) -> None:
         """Begin anew, in the emulator and in what the host remembers; its first reset finds the initial state alone."""
+        options.pop("visited", None)  # the host forgets what it has paid for, so it is to be found again
         state = options.get("state")
         if state is not None:
             self._load(state)  # the host will load it once more, and would raise errors of its own

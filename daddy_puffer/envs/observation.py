@@ -84,6 +84,16 @@ class VisitedCells:
         self._here = world_cell(map_id, x, y)
         return len(self._cells), len(self._maps)
 
+    def cells(self) -> Array8:
+        """Map, x and y of those visited, u8 `[V, 3]`, in no order."""
+        return np.array(list(self._cells), np.uint8).reshape(-1, 3)
+
+    def restore(self, cells: Array8) -> None:
+        """Make exactly these `[V, 3]` the visited ones."""
+        self.clear()
+        for map_id, x, y in cells.tolist():
+            self.visit(map_id, x, y)
+
     @property
     def view_key(self) -> tuple[int, tuple[int, int]]:
         """Equal keys, equal `around`."""

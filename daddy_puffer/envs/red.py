@@ -36,6 +36,7 @@ from daddy_puffer.rewards import RewardSet
 from daddy_puffer.types import Action
 
 Observation = dict[str, NDArray[np.generic]]
+NOTHING_VISITED = np.zeros((0, 3), np.uint8)
 MAX_IGNORED_PRESSES = 1000  # upstream's bound on pressing through scripted walks
 _JOY_IGNORE, _X, _Y = offset(at.JOY_IGNORE), offset(at.X), offset(at.Y)
 
@@ -89,6 +90,7 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode from `options["state"]` (save state bytes) or the initial state.
 
+        `options["visited"]` u8 `[V, 3]`: cells (map, x, y) that count as visited from the beginning.
         `options["no_way_back"]` true saves 20 ms where the state is new here: an error leaves a game to be reset again.
 
         Raises:
@@ -102,7 +104,7 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         if self.last_wait:
             self._emulator.wait(self.last_wait)
         self._emulator.render_frame()
-        self._visited.clear()
+        self._visited.restore(options.get("visited", NOTHING_VISITED))
         self._steps = 0
         self._returns = [0.0] * len(self._returns)
         self.game_state = self._look()
@@ -151,6 +153,10 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
     def memory_image(self) -> bytes:
         """All 65,536 bytes of the address space."""
         return self._emulator.memory_image()
+
+    def visited_cells(self) -> NDArray[np.uint8]:
+        """Map, x and y of the cells visited in this episode, u8 `[V, 3]`: for `reset(options={"visited": ...})`."""
+        return self._visited.cells()
 
     @property
     def memory(self) -> Any:

@@ -1,7 +1,7 @@
 """Beta-Bernoulli posteriors of how likely each milestone is reached within its budget of steps.
 
-In: trials of M milestones. Out: means, intervals, alarms, and what curiosity and curricula make of them.
-Knows no game and no files.
+In: trials of M milestones. Out: means, intervals, alarms, and what curiosity makes of them (`swarm/sampling.py` has the
+curricula). Knows no game and no files.
 
 A trial of milestone m is an episode that began without m: Y = 1 if m was reached within T_m steps, else 0. An episode
 that ended before is a failure too: some are truncated because they lead nowhere, and to leave them out would be biased.
@@ -131,16 +131,6 @@ class Posteriors:
     def curiosity(self) -> Floats:
         """1 - lower 95 % bound: near 1 where theta is low or uncertain, near 0 where a milestone is reliable."""
         return 1.0 - self.interval()[0]
-
-    def curriculum_weights(self, rng: np.random.Generator) -> Floats:
-        """How much there is to learn from trials of each milestone; adds up to 1.
-
-        4 p (1 - p) with p drawn from the posterior (Thompson 1933; learnability of Rutherford 2024), and learning
-        progress, how sure the newer half is other than the older (Oudeyer 2007).
-        """
-        p = rng.beta(self.alpha, self.beta)
-        weight = 4.0 * p * (1.0 - p) + np.abs(2.0 * self.improved() - 1.0)
-        return weight / weight.sum()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain arrays."""

@@ -57,24 +57,26 @@ class Chain:
     actions: NDArray[np.uint8]  # [N]
     waits: NDArray[np.int32]  # [S] frames
     lengths: NDArray[np.int32]  # [S] actions
+    visited: NDArray[np.uint8]  # [V, 3] map, x, y of every cell stepped on along this way
 
     @classmethod
     def empty(cls) -> Chain:
         """That of the true start."""
-        return cls(np.zeros(0, np.uint8), np.zeros(0, np.int32), np.zeros(0, np.int32))
+        return cls(np.zeros(0, np.uint8), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros((0, 3), np.uint8))
 
-    def then(self, wait: int, actions: bytes) -> Chain:
-        """One more segment."""
+    def then(self, wait: int, actions: bytes, visited: NDArray[np.uint8]) -> Chain:
+        """One more segment, after which all of `visited` `[V, 3]` were stepped on."""
         return Chain(
             np.concatenate([self.actions, np.frombuffer(actions, np.uint8)]),
             np.append(self.waits, np.int32(wait)),
             np.append(self.lengths, np.int32(len(actions))),
+            visited,
         )
 
     def to_bytes(self) -> bytes:
         """As a compressed npz."""
         target = io.BytesIO()
-        np.savez_compressed(target, actions=self.actions, waits=self.waits, lengths=self.lengths)
+        np.savez_compressed(target, **{f.name: getattr(self, f.name) for f in fields(self)})
         return target.getvalue()
 
     @classmethod

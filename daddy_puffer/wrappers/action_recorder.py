@@ -105,6 +105,7 @@ class ActionRecorder(gymnasium.Wrapper[Observation, np.int64, Observation, np.in
         super().__init__(env)
         self._folder, self._registry, self._best_only = folder, registry, best_only
         self._memory: Any = env.get_wrapper_attr("memory")
+        self._visited_cells: Any = env.get_wrapper_attr("visited_cells")
         self._game: Any = owner(env, "last_wait")
         self._best = (0, 0)  # milestones, -actions of the best known recording
         self._chain: Chain | None = None  # None: nothing can be recorded
@@ -160,7 +161,7 @@ class ActionRecorder(gymnasium.Wrapper[Observation, np.int64, Observation, np.in
         if chain is None or not actions:
             return
         names = milestones_reached(self._milestones.tobytes())
-        whole = chain.then(self._wait, actions)
+        whole = chain.then(self._wait, actions, self._visited_cells())
         try:
             if not self._best_only or self._is_best(len(names), len(whole.actions)):
                 self._write(whole, names)

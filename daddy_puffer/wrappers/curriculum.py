@@ -7,7 +7,8 @@ A state is kept when a map is entered for the first time in the episode, or a mi
 leader, a story event, a key item), or, with `cell_size`, a cell of so many squares is; only where the player is free to
 move, and only where the registry has too few states of the cell, a longer way to it, or by chance an old one. Its file
 of actions holds all actions since the true start. An episode that began from a state is truncated after
-`episode_steps`. The game counts its steps, rewards and visited cells from 0 after every load.
+`episode_steps`. The game counts its steps and rewards from 0 after every load, but the cells visited on the way to the
+state count as visited: otherwise the way back, where everything could be found again, would pay more than the frontier.
 
 Source: returning to states kept by cell is Go-Explore's (Ecoffet 2021); a share of episodes from the true start keeps
 the distribution on which the agent is judged.
@@ -25,6 +26,7 @@ from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 from daddy_puffer.config import CurriculumConfig
 from daddy_puffer.errors import UserError
@@ -74,6 +76,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._name = os.urandom(4).hex()
         self._game = owner(env, "game_state")
         self._save_state: Callable[[], bytes] = env.get_wrapper_attr("save_state")
+        self._visited_cells: Callable[[], NDArray[np.uint8]] = env.get_wrapper_attr("visited_cells")
         self._rng = np.random.default_rng()
         self._episode = -1
         self._steps = self._next_refresh = 0  # of this environment, over all episodes
@@ -148,8 +151,9 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         if loaded is None:
             return None
         state, chain = loaded
+        load = {"state": state, "visited": chain.visited, "no_way_back": True}
         try:
-            observation, info = self.env.reset(seed=seed, options={**options, "state": state, "no_way_back": True})
+            observation, info = self.env.reset(seed=seed, options={**options, **load})
             _compare(saved, self._state)
         except UserError as error:
             self.registry.quarantine(saved.tag, str(error))
@@ -219,7 +223,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
             parent=self._tag,
             maker=f"environment {self._name} episode {self._episode}",
         )
-        chain = self._chain.then(self._wait, bytes(self._actions))
+        chain = self._chain.then(self._wait, bytes(self._actions), self._visited_cells())
         self._try(self.registry.register, self._save_state(), facts, chain)
 
     def _is_wanted(self, cell: str, total_steps: int) -> bool:
