@@ -14,11 +14,11 @@ TRACES = {"target_network": False, "trace_decay": 0.8, "cut_traces": False}
 DIFFERENCES = {
     "traces.yaml": {"learner": TRACES},
     "explore.yaml": {
-        "env": {"patience_steps": 200},
+        "env": {"patience_steps": 400, "patience_reward": 1.0},
         "intrinsic": {"novelty_weight": 0.3},
-        "replay": {"capacity": 60_000, "sequence_length": 10, "sequence_period": 5, "batch_size": 16},
-        "learner": {"gamma": 0.9, **TRACES},
-        "exploration": {"epsilon_decay_steps": 20_000},
+        "curriculum": {"mode": "go_explore", "cell_size": 0, "true_start_share": 0.15, "episode_steps": 256},
+        "replay": {"capacity": 60_000},
+        "learner": {"learning_rate": 0.001, "gamma": 0.9, **TRACES},
     },
     "pqn.yaml": {
         "replay": {"kind": "rollouts", "burn_in": 0, "sequence_length": 32},
