@@ -13,8 +13,11 @@ COMMANDS = {
     "train_big": "train a HierQ agent, every setting an option",
     "train_slim": "train a slim HierQ agent with the settings of a file",
     "evaluate": "play a trained agent against random buttons, with intervals",
+    "report": "what runs did: one page with curves, maps and videos",
     "debug_rollout": "look at a rollout: a line a step, flags, films",
     "replay": "play recorded buttons again, compare the memory, film",
+    "watch": "show a run, going on or over, as a live page on this machine",
+    "doctor": "what is installed, missing or clashing, with the cure",
     "demo": "train a few minutes on the practice cartridge, evaluate, film",
 }
 MODULES = {"replay": "replay_run"}  # where the module is not called as the command: there is a package `replay`

@@ -16,7 +16,6 @@ import typer
 
 from daddy_puffer.config import Config, load_config
 from daddy_puffer.errors import UserError
-from daddy_puffer.learner.checkpoint import CONFIG_FILE, find_checkpoint
 
 
 def run_command(function: Callable[..., None]) -> None:
@@ -43,6 +42,8 @@ def resolve(config: Path | None, resume: Path | None, **options: Any) -> tuple[C
     The settings come from `config`, else from the checkpoint to go on from, else from the defaults; an option that
     was given overrides them. Option names are the settings' dotted names with "__" for ".".
     """
+    from daddy_puffer.learner.checkpoint import CONFIG_FILE, find_checkpoint  # commands that train nothing do without
+
     checkpoint = None if resume is None else find_checkpoint(resume)
     if config is None and checkpoint is not None:
         config = checkpoint / CONFIG_FILE

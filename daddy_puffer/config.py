@@ -241,6 +241,7 @@ class TrainConfig:
     keep_checkpoints: int = 3  # the newest so many, older ones are deleted
     video_interval: int = 0  # 0 = only at the end
     step_log_interval: int = 100  # every so many steps of an environment one row of it goes to steps/; 0 = never
+    live_interval: float = 0.1  # seconds between two looks at all environments in live/, for `watch`; 0 = never
     record_episodes: str = "best"  # none, best (by milestones) or all: their actions go to recordings/
     max_seconds: float = 0.0  # stop training after so long; 0 = no limit
     worker_timeout_seconds: float = 60.0  # a silent worker for so long ends the run
@@ -254,6 +255,7 @@ class TrainConfig:
         _require(ok, f"train.algorithm must be one of {algorithms}, got {self.algorithm!r}")
         _require(self.log_interval >= 1 and self.save_interval >= 1, "train.log_interval and save_interval >= 1")
         _require(self.step_log_interval >= 0, f"train.step_log_interval is negative: {self.step_log_interval}")
+        _require(self.live_interval >= 0, f"train.live_interval is negative: {self.live_interval}")
         kept = ("none", "best", "all")
         ok = self.record_episodes in kept
         _require(ok, f"train.record_episodes must be one of {kept}, got {self.record_episodes!r}")

@@ -7,8 +7,10 @@ and a GIF, an MP4 or both.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -29,9 +31,10 @@ from daddy_puffer.rollout import (
     ScriptedAgent,
     is_practice,
     load_agent,
+    load_beliefs,
     watch,
 )
-from daddy_puffer.telemetry.video import VideoWriter
+from daddy_puffer.telemetry.video import Film, VideoWriter
 from daddy_puffer.vector import AnyEnv, RedFactory, box_spaces
 
 
@@ -49,32 +52,34 @@ def debug_rollout(
     video: Annotated[Video, typer.Option(help="format of the film")] = Video.BOTH,
     video_fps: Annotated[float, typer.Option(min=1, max=60, help="steps shown in a second")] = FILM_FPS,
     max_frames: Annotated[int, typer.Option(min=1, help="the film ends after so many")] = FILM_STEPS,
+    frames: Annotated[bool, typer.Option("--frames", help="every frame as PNG too")] = False,
     no_video: Annotated[bool, typer.Option("--no-video", help="no film")] = False,
     checkpoint: Annotated[Path | None, typer.Option(help="run folder or checkpoint; none: random buttons")] = None,
     scripted: Annotated[bool, typer.Option("--scripted", help="the player that knows the practice cartridge")] = False,
     epsilon: Annotated[float, typer.Option(min=0.0, max=1.0, help="random share of a trained one")] = GREEDY_EPSILON,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings")] = None,
     rom: Annotated[str | None, typer.Option(help="your pokemon_red.gb; default: the practice cartridge")] = None,
+    state: Annotated[str | None, typer.Option(help="save state to begin from, e.g. savestates/TAG.state")] = None,
     seed: Annotated[int, typer.Option(help="seed of actions and environment")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     output: Annotated[Path, typer.Option(help="the film's path without ending")] = Path("videos/rollout"),
-    quiet: Annotated[bool, typer.Option("--quiet", help="no lines")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no lines but one in JSON a film")] = False,
 ) -> None:
     """Look at a rollout: a line a step, milestones, a film."""
     found = None if checkpoint is None else find_checkpoint(checkpoint)
-    settings = load_config(found / CONFIG_FILE if found and not config else config, {"env.gb_path": rom})
+    overrides = {"env.gb_path": rom, "env.init_state": state}
+    settings = load_config(found / CONFIG_FILE if found and not config else config, overrides)
     env = RedFactory(settings.for_evaluation())()
     agent = choose_agent(settings, env, found, scripted, epsilon, device, seed)
-    formats = [Video.MP4, Video.GIF] if video == Video.BOTH else [video]
+    formats = ["mp4", "gif"] if video == Video.BOTH else [video.value]
+    formats += ["png"] if frames else []
     with contextlib.ExitStack() as stack:
         writer = None
         if not no_video:
-            names = [name.value for name in formats]
-            writer = stack.enter_context(VideoWriter(output, formats=names, fps=video_fps, max_frames=max_frames))
-        moments = watch(env, agent, steps, seed)
+            writer = stack.enter_context(VideoWriter(output, formats=formats, fps=video_fps, max_frames=max_frames))
+        moments = watch(env, agent, steps, seed, load_beliefs(found) if found else None)
         show(moments, writer, every_step=not (flags or quiet), milestones=not quiet)
-    for path in writer.paths if writer else []:
-        print(path)
+    tell(writer.films() if writer else [], quiet)
 
 
 def choose_agent(
@@ -116,6 +121,14 @@ def show(moments: Iterable[Moment], writer: VideoWriter | None, every_step: bool
         state = moment.state
         print(f"{moment.step} steps, return {moment.total:+.3f}, badges {state.badges}, party levels {state.levels}")
         print("buttons: " + ", ".join(f"{name} {count}" for name, count in buttons.most_common()))
+
+
+def tell(films: Sequence[Film], as_json: bool) -> None:
+    """A line a film."""
+    for film in films:
+        size = f"{film.bytes / 1e6:.1f} MB" if film.bytes >= 1e5 else f"{film.bytes / 1e3:.1f} kB"
+        line = f"{film.path}: {film.frames} frames, {film.fps:g} a second, {film.seconds:g} s, {size}"
+        print(json.dumps(asdict(film)) if as_json else line)
 
 
 def main() -> None:

@@ -5,13 +5,17 @@ In: a configuration and an agent. Out: `EpisodeRecord`s, `Moment`s, video files.
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import gymnasium
 import numpy as np
@@ -20,16 +24,22 @@ from daddy_puffer.config import Config
 from daddy_puffer.envs.rom import PRACTICE_ROM, find_rom, packaged
 from daddy_puffer.envs.scripted import ScriptedPlayer
 from daddy_puffer.game import GameState, milestone_bits, milestones_reached
-from daddy_puffer.learner.checkpoint import load_checkpoint, load_checkpoint_config
+from daddy_puffer.game.milestones import MILESTONES
+from daddy_puffer.learner.checkpoint import load_checkpoint, load_checkpoint_config, to_arrays
 from daddy_puffer.learner.learner import Learner
-from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, Sink
-from daddy_puffer.telemetry.video import Caption, VideoWriter
+from daddy_puffer.progress.tracker import ProgressTracker
+from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, Record, Sink
+from daddy_puffer.telemetry.overlay import Belief
+from daddy_puffer.telemetry.standing import short_name
+from daddy_puffer.telemetry.video import Caption, Film, VideoWriter
 from daddy_puffer.types import Action, Array, StepBatch
 from daddy_puffer.vector import AnyEnv, RedFactory, VectorEnv, box_spaces
 
 FILM_STEPS = 600
 GREEDY_EPSILON = 0.05  # random actions of a trained agent that is looked at
 FILM_FPS = 12  # env steps a second: each is 24 frames of the game, 0.4 s
+
+_log = logging.getLogger(__name__)
 
 
 class Agent(Protocol):
@@ -105,6 +115,8 @@ class Moment:
     state: GameState  # after the step
     new_milestones: tuple[str, ...]
     frame: Array  # u8 [144, 160, 3]
+    returns: Mapping[str, float]  # what `total` is made of, by term of the game's rewards
+    beliefs: tuple[Belief, ...] = ()
 
     def caption(self) -> Caption:
         """What a film says of it."""
@@ -115,20 +127,24 @@ class Moment:
             total=self.total,
             badges=self.state.badges,
             place=self.state.map_name,
+            components=self.returns,
+            beliefs=self.beliefs,
         )
 
 
 class ScriptedAgent:
-    """The player that knows the practice cartridge; reads the memory of one environment."""
+    """The player that knows the practice cartridge; reads the memory of its environments."""
 
-    def __init__(self, env: AnyEnv):
-        """Play in `env`."""
-        self._memory = env.get_wrapper_attr("memory")
-        self._player = ScriptedPlayer()
+    def __init__(self, *envs: AnyEnv):
+        """Play in `envs`, the rows of a batch in this order."""
+        self._memories = [env.get_wrapper_attr("memory") for env in envs]
+        self._players = [ScriptedPlayer() for _ in envs]
 
     def act(self, batch: StepBatch) -> Array:
-        """The button for this moment."""
-        return np.array([self._player.act(self._memory)])
+        """The buttons for this moment."""
+        for row in np.flatnonzero(batch.first):
+            self._players[row] = ScriptedPlayer()  # it remembers where it got stuck
+        return np.array([player.act(memory) for player, memory in zip(self._players, self._memories, strict=True)])
 
 
 def load_agent(
@@ -148,15 +164,30 @@ def is_practice(config: Config) -> bool:
     return find_rom(config.env.gb_path).path == packaged(PRACTICE_ROM)
 
 
-def play_script(config: Config, seed: int) -> EpisodeRecord:
-    """One whole episode of the scripted player."""
-    env = RedFactory(config.for_evaluation())()
-    with VectorEnv([lambda: env]) as vector:
-        return play_episodes(vector, ScriptedAgent(env), 1, seed)[0]
+def play_script(config: Config, episodes: int, seed: int, most_envs: int = 1) -> list[EpisodeRecord]:
+    """Whole episodes of the scripted player, in at most so many environments of this process."""
+    envs = [RedFactory(config.for_evaluation())() for _ in range(min(episodes, most_envs))]
+    with VectorEnv([lambda env=env: env for env in envs]) as vector:  # type: ignore[misc]
+        return play_episodes(vector, ScriptedAgent(*envs), episodes, seed)
 
 
-def watch(env: AnyEnv, agent: Agent, steps: int, seed: int) -> Iterator[Moment]:
-    """Play `steps` steps in one environment and show each; closes it at the end."""
+def load_beliefs(checkpoint: Path) -> dict[str, float]:
+    """What a run believed at a checkpoint: the chance to reach a milestone by its name, the watched ones first."""
+    state = load_checkpoint(checkpoint)
+    if "progress" not in state:
+        return {}
+    tracker = ProgressTracker([m.name for m in MILESTONES], load_checkpoint_config(checkpoint).progress, num_envs=1)
+    tracker.load_state_dict(to_arrays(state["progress"]))
+    return {row.milestone: row.mean for row in tracker.rows(step=0)}
+
+
+def watch(
+    env: AnyEnv, agent: Agent, steps: int, seed: int, beliefs: Mapping[str, float] | None = None
+) -> Iterator[Moment]:
+    """Play `steps` steps in one environment and show each; closes it at the end.
+
+    The same agent, start state and seed show the same moments. `beliefs`: chances by milestone, to be shown with them.
+    """
     with VectorEnv([lambda: env]) as vector:
         batch = vector.reset(seed)
         total = 0.0
@@ -171,64 +202,119 @@ def watch(env: AnyEnv, agent: Agent, steps: int, seed: int) -> Iterator[Moment]:
             known = set() if batch.first[0] else known
             new = tuple(name for name in reached if name not in known)
             known.update(reached)
-            yield Moment(step, Action(int(action[0])), reward, total, state, new, np.asarray(env.render()))
+            yield Moment(
+                step=step,
+                action=Action(int(action[0])),
+                reward=reward,
+                total=total,
+                state=state,
+                new_milestones=new,
+                frame=np.asarray(env.render()),
+                returns=env.get_wrapper_attr("summary")()["returns"],
+                beliefs=tuple(Belief(short_name(m), mean, m in known) for m, mean in (beliefs or {}).items()),
+            )
 
 
-def film_checkpoint(checkpoint: Path, stem: Path, steps: int = FILM_STEPS) -> list[Path]:
+def film_checkpoint(checkpoint: Path, stem: Path, steps: int = FILM_STEPS) -> list[Film]:
     """Film `steps` steps of a trained agent, as MP4 and GIF."""
     config = load_checkpoint_config(checkpoint)
     env = RedFactory(config.for_evaluation())()
     agent = load_agent(checkpoint, box_spaces(env), GREEDY_EPSILON, "cpu", seed=config.train.seed)
     with VideoWriter(stem, fps=FILM_FPS, max_frames=steps) as writer:
-        for moment in watch(env, agent, steps, seed=config.train.seed):
+        for moment in watch(env, agent, steps, config.train.seed, load_beliefs(checkpoint)):
             writer.add(moment.frame, moment.caption())
-    return writer.paths
+    return writer.films()
+
+
+def film_events(films: Sequence[Film], step: int) -> list[Event]:
+    """What the log tells about films of step `step`."""
+    return [Event("video", step, asdict(film)) for film in films]
 
 
 class FilmsBeside(Sink):
     """Films the checkpoints that a run asks for, one after the other in a process of the lowest priority.
 
-    So training goes on meanwhile. Each film has a copy of its checkpoint, because the run deletes old ones.
+    So training goes on meanwhile; a film that fails is one warning. Each film has a copy of its checkpoint, because the
+    run deletes old ones. The run's end waits for the films, unless it was interrupted or failed.
     """
+
+    emit: Callable[[Record], None] = staticmethod(lambda record: None)  # takes an event about each film
 
     def __init__(self, folder: Path, steps: int = FILM_STEPS):
         """Films of `steps` steps go to `folder`."""
         self._folder, self._steps = folder, steps
         self._waiting: list[Path] = []  # copies of checkpoints, named as their films
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: _Filming | None = None
 
     def event(self, event: Event) -> None:
-        """Take a film's checkpoint; drop the films when the run was interrupted."""
+        """Take a film's checkpoint; at the end wait for the films, or drop them when the run was interrupted."""
         if event.name == "film":
             copy = self._folder / f".rollout_{event.step}"
             shutil.copytree(event.details["checkpoint"], copy, dirs_exist_ok=True)
             self._waiting.append(copy)
             self._go_on()
-        elif event.name == "stop" and event.details["interrupted"]:
-            self._waiting.clear()
-            if self._running is not None:
-                self._running.kill()
+        elif event.name == "stop":
+            if event.details["interrupted"]:
+                self._drop()
+            while self._running is not None:
+                self._running.process.wait()
+                self._go_on()
 
     def interval(self, interval: Interval) -> None:
         """Begin the next film once the last one is done."""
         self._go_on()
 
     def close(self) -> None:
-        """Wait for the films that are left."""
-        while self._running is not None:
-            self._running.wait()
-            self._go_on()
+        """Leave no half film and no copy behind."""
+        self._drop()
         for copy in self._folder.glob(".rollout_*"):
             shutil.rmtree(copy) if copy.is_dir() else copy.unlink()
 
     def _go_on(self) -> None:
-        if self._running is not None and self._running.poll() is None:
-            return
-        self._running = self._start(self._waiting.pop(0)) if self._waiting else None
+        if self._running is not None:
+            if self._running.process.poll() is None:
+                return
+            for event in self._running.events():
+                self.emit(event)
+        self._running = _Filming(self._waiting.pop(0), self._steps) if self._waiting else None
 
-    def _start(self, copy: Path) -> subprocess.Popen[bytes]:
-        stem = copy.with_name(copy.name[1:])
+    def _drop(self) -> None:
+        self._waiting.clear()
+        if self._running is not None:
+            self._running.process.kill()
+            self._running.process.wait()
+            self._running = None
+
+
+class _Filming:
+    """One film in its process."""
+
+    def __init__(self, copy: Path, steps: int):
+        self._stem = copy.with_name(copy.name[1:])
+        self._said: IO[bytes] = tempfile.TemporaryFile()
+        self._failed: IO[bytes] = tempfile.TemporaryFile()
         command = ["nice", "-n", "19"] if shutil.which("nice") else []
         command += [sys.executable, "-m", "daddy_puffer.debug_rollout", "--checkpoint", str(copy)]
-        command += ["--steps", str(self._steps), "--output", str(stem), "--device", "cpu", "--quiet"]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+        command += ["--steps", str(steps), "--output", str(self._stem), "--device", "cpu", "--quiet"]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._said,
+            stderr=self._failed,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    def events(self) -> list[Event]:
+        """What it left, once it has ended; a failure is logged."""
+        step = int(self._stem.name.split("_")[-1])
+        if self.process.returncode:
+            why = _text(self._failed).strip().splitlines() or [f"exit code {self.process.returncode}"]
+            _log.warning("no film of step %d, training goes on: %s", step, why[-1])
+            return []
+        return film_events([Film(**json.loads(line)) for line in _text(self._said).splitlines()], step)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")

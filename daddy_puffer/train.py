@@ -6,26 +6,35 @@ command lines `train_big`, `train_slim` and `demo` only differ in the configurat
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from daddy_puffer.config import Config
 from daddy_puffer.errors import UserError
+from daddy_puffer.game.maps import map_name
 from daddy_puffer.learner.checkpoint import checkpoint_step
 from daddy_puffer.learner.learner import Learner
+from daddy_puffer.learner.live_samples import write_look
 from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.learner.trainer import Trainer
 from daddy_puffer.replay import make_replay
-from daddy_puffer.rollout import FILM_STEPS, FilmsBeside, film_checkpoint
+from daddy_puffer.rollout import FILM_STEPS, FilmsBeside, film_checkpoint, film_events
 from daddy_puffer.telemetry import Sink, Telemetry
-from daddy_puffer.telemetry.console import ConsoleSink
+from daddy_puffer.telemetry.console import console_sink
+from daddy_puffer.telemetry.live import LiveWriter
 from daddy_puffer.telemetry.run_folder import choose_run_folder, open_run_folder, write_meta
 from daddy_puffer.telemetry.sinks import EpisodeCsv, JsonLines, MetricsCsv, ProgressCsv, TensorBoard, WeightsAndBiases
+from daddy_puffer.telemetry.standing import Plan
 from daddy_puffer.telemetry.step_rows import StepShards
+from daddy_puffer.telemetry.video import Film
 from daddy_puffer.vector import VectorEnv, make_vector
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,25 +62,41 @@ def train(config: Config, resume: Path | None = None, film_steps: int = FILM_STE
             config, env, learner, make_replay(config, env.spaces, learner.state_size, env.num_envs), folder
         )
         open_run_folder(folder, config, parameters=learner.parameter_count, device=str(learner.device))
-        with Telemetry(make_sinks(config, folder, resume)) as telemetry:
+        live = LiveWriter(folder / "live", env.num_envs, config.train.live_interval)
+        films = FilmsBeside(folder / "videos")
+        with live, Telemetry([*make_sinks(config, folder, resume), films]) as telemetry:
+            films.emit = telemetry.emit
             trainer.before_save = telemetry.flush  # so that a checkpoint is never ahead of the logs
+            trainer.after_step = partial(write_look, live)
             if resume is not None:
                 telemetry.emit(trainer.resume(resume))
             began, started = trainer.counters.steps, time.monotonic()
             for record in trainer.run(stop):
                 telemetry.emit(record)
             seconds = time.monotonic() - started
+            last = [] if stop.received else _last_films(trainer, folder, film_steps)
+            for event in film_events(last, trainer.counters.steps):
+                telemetry.emit(event)
     checkpoint = trainer.checkpoint
     write_meta(folder, steps=trainer.counters.steps, seconds=round(seconds, 1), checkpoint=str(checkpoint))
-    stem = folder / "videos" / f"rollout_{trainer.counters.steps}"
     return TrainResult(
         folder=folder,
         checkpoint=checkpoint,
-        films=[] if stop.received else film_checkpoint(checkpoint, stem, film_steps),
+        films=[Path(film.path) for film in last],
         steps=trainer.counters.steps - began,
         seconds=seconds,
         exit_code=stop.exit_code,
     )
+
+
+def _last_films(trainer: Trainer, folder: Path, steps: int) -> list[Film]:
+    """The films of the newest checkpoint; a failure is one warning, for the run has all that it was for."""
+    stem = folder / "videos" / f"rollout_{trainer.counters.steps}"
+    try:
+        return film_checkpoint(trainer.checkpoint, stem, steps)
+    except Exception as error:
+        _log.warning("no film of step %d: %r", trainer.counters.steps, error)
+        return []
 
 
 def _make_env(config: Config, folder: Path) -> VectorEnv:
@@ -82,15 +107,26 @@ def make_sinks(config: Config, folder: Path, resume: Path | None) -> list[Sink]:
     """Everywhere the records of a run go; what a resumed run had written after its checkpoint is dropped."""
     step = None if resume is None else checkpoint_step(resume)
     sinks: list[Sink] = [
-        ConsoleSink(config.train.total_steps, config.train.max_seconds),
+        console_sink(_plan(config, folder)),
         EpisodeCsv(folder / "episodes.csv", step),
         MetricsCsv(folder / "metrics.csv", step),
         JsonLines(folder / "events.jsonl", step),
         ProgressCsv(folder / "progress.csv", step),
         StepShards(folder / "steps", config.progress.watched, step),
         TensorBoard(folder / "tb", step),
-        FilmsBeside(folder / "videos"),
     ]
     if config.wandb.enabled:
         sinks.append(WeightsAndBiases(folder, config.wandb.project, folder.name, asdict(config)))
     return sinks
+
+
+def _plan(config: Config, folder: Path) -> Plan:
+    return Plan(
+        name=folder.name,
+        total_steps=config.train.total_steps,
+        max_seconds=config.train.max_seconds,
+        num_envs=config.train.num_envs,
+        watched=tuple(config.progress.watched),
+        target=config.progress.target,
+        map_names={number: map_name(number) for number in range(256)},
+    )

@@ -136,7 +136,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_exit_code_130(tmp_path: Path):
     )
     assert process.stdout is not None
     first = process.stdout.readline()
-    assert first.startswith("step 400 ")
+    assert first.startswith("step 400/1,000,000 ")
     os.killpg(process.pid, signal.SIGINT)
     start = time.monotonic()
     output, errors = process.communicate(timeout=30)

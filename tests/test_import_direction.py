@@ -19,10 +19,10 @@ LAYERS = {
     **dict.fromkeys(("envs", "wrappers"), 4),
     **dict.fromkeys(("vector", "learner"), 5),
     **dict.fromkeys(("rollout", "command_line"), 6),
-    **dict.fromkeys(("train", "evaluate", "debug_rollout", "replay_run"), 7),
-    **dict.fromkeys(("train_big", "train_slim", "demo", "plugin_command"), 8),
+    **dict.fromkeys(("train", "evaluate", "debug_rollout", "replay_run", "report"), 7),
+    **dict.fromkeys(("train_big", "train_slim", "demo", "plugin_command", "watch"), 8),
     **dict.fromkeys(("cli", "plugin"), 9),
-    "__main__": 10,
+    **dict.fromkeys(("__main__", "doctor"), 10),
 }
 
 # Libraries that only some parts may know.

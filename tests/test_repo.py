@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 LARGEST_FILE_BYTES = 2 << 20
 # Absolute paths of somebody's machine. The pattern is split so that it does not find itself.
 MACHINE_PATH = re.compile(rb"(?<![\w.])/(?:ho" rb"me|ro" rb"ot|Us" rb"ers|wo" rb"rk|mn" rb"t|scr" rb"atch)/\w")
-HOST = re.compile(rb"https?://(?:local" rb"host|\d+\.\d+\.\d+\.\d+|[\w.-]+\.(?:local|lan|internal|corp))\b")
+HOST = re.compile(
+    rb"https?://(?:local"
+    rb"host|(?!127\.0\.0\.1\b|192\.0\.2\.)\d+\.\d+\.\d+\.\d+|[\w.-]+\.(?:local|lan|internal|corp))\b"
+)
 
 
 def kept_files() -> list[Path]:

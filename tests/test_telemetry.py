@@ -1,23 +1,17 @@
-"""Records, sinks, phase timers, episode sums and films."""
+"""Records, sinks, phase timers and episode sums."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import imageio
 import numpy as np
 import pytest
-from PIL import Image
-from rich.console import Console
 
 from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, PhaseTimers, Telemetry
-from daddy_puffer.telemetry.console import ConsoleSink
 from daddy_puffer.telemetry.sinks import EpisodeCsv, JsonLines, MetricsCsv, TensorBoard
-from daddy_puffer.telemetry.video import Caption, VideoWriter, save_gif, save_mp4
 from daddy_puffer.types import StepBatch
 
 COLUMNS = (
@@ -161,59 +155,3 @@ def test_tensorboard_files_can_be_read_back(tmp_path: Path):
     read.Reload()
     assert [(e.step, e.value) for e in read.Scalars("learner/loss")] == [(5, 0.25)]
     assert [(e.step, e.value) for e in read.Scalars("episode/return_total")] == [(6, 1.5)]
-
-
-@pytest.mark.parametrize("terminal", [False, True])
-def test_console_prints_plain_lines_unless_on_a_terminal(terminal: bool):
-    text = io.StringIO()
-    console = Console(file=text, force_terminal=terminal, width=200, highlight=False)
-    now = [50.0]
-    sink = ConsoleSink(1000, 100.0, console, clock=lambda: now[0])
-    now[0] += 20.0
-    sink.episode(episode())
-    sink.interval(Interval.of(500, {"speed/steps_per_second": 1234.4, "learner/loss": 0.5}))
-    sink.event(Event("checkpoint", 500, {"path": "runs/x"}))
-    now[0] += 70.0
-    sink.interval(Interval.of(600, {}))
-    sink.close()
-    assert "step 600 (90%)  episodes 1\n" in text.getvalue()  # of the time, which ends first
-    assert "step 500 (50%)  episodes 1  sps 1,234  loss 0.5\n" in text.getvalue()
-    assert "step 500  checkpoint: path runs/x\n" in text.getvalue()
-    assert ("\x1b" in text.getvalue()) == terminal
-
-
-def grey(value: int) -> np.ndarray:
-    return np.full((144, 160, 3), value, np.uint8)
-
-
-def test_films_hold_every_frame_in_order(tmp_path: Path):
-    frames = [grey(v) for v in (0, 85, 170, 255)]
-    film = [frame[100, 100].mean() for frame in imageio.mimread(save_mp4(frames, tmp_path / "a.mp4"))]
-    np.testing.assert_allclose(film, [0, 85, 170, 255], atol=6)
-    with Image.open(save_gif(frames, tmp_path / "a.gif", fps=10)) as gif:
-        shades = []
-        for number in range(gif.n_frames):
-            gif.seek(number)
-            shades.append(gif.convert("RGB").getpixel((100, 100))[0])
-        assert gif.info["duration"] == 100
-    np.testing.assert_allclose(shades, [0, 85, 170, 255], atol=3)
-
-
-def test_caption_is_written_below_an_untouched_picture(tmp_path: Path):
-    with VideoWriter(tmp_path / "film", formats=("gif",), max_frames=2) as writer:
-        for step in range(5):
-            caption = Caption(step=step, action="START", reward=0.5, total=1.0, badges=0, place="Route 1")
-            writer.add(grey(85), caption)
-    with Image.open(tmp_path / "film.gif") as gif:
-        assert gif.n_frames == 2  # max_frames
-        picture = np.asarray(gif.convert("L"))
-    assert picture.shape == (2 * 144 + 32, 320)
-    assert set(np.unique(picture[:288])) == {85}
-    assert picture[288:].max() > 180 > 60 > picture[288:].min()
-
-
-def test_abandoned_film_leaves_nothing(tmp_path: Path):
-    with pytest.raises(RuntimeError, match="stop"), VideoWriter(tmp_path / "film") as writer:
-        writer.add(grey(0))
-        raise RuntimeError("stop")
-    assert list(tmp_path.iterdir()) == []

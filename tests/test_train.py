@@ -233,7 +233,7 @@ def test_resume_with_another_network_is_a_user_error(config: Config, result: Tra
 def test_comparison_has_every_player_and_its_interval(config: Config, result: TrainResult, tmp_path: Path):
     comparison = compare(config, result.checkpoint, episodes=3)
     assert list(comparison.scores) == ["trained", "random", "scripted"]
-    assert [s.episodes for s in comparison.scores.values()] == [3, 3, 1]
+    assert [s.episodes for s in comparison.scores.values()] == [3, 3, 3]
     for s in comparison.scores.values():
         assert s.return_low <= s.mean_return <= s.return_high and s.mean_length == 40
     assert comparison.advantage_low <= comparison.advantage <= comparison.advantage_high

@@ -163,6 +163,8 @@ class Trainer:
         """Wire the parts; checkpoints go to `folder/checkpoints`."""
         self.config, self.env, self.learner, self.replay = config, env, learner, replay
         self.before_save: Callable[[], object] = lambda: None  # called before a checkpoint is written
+        # called with every step, the environment steps so far and the episodes' ids: whoever watches the run
+        self.after_step: Callable[[StepBatch, int, Array], object] = lambda batch, step, episode_ids: None
         self.progress = ProgressTracker([m.name for m in MILESTONES], config.progress, env.num_envs)
         self._episodes = EpisodeTracker(env.num_envs)
         self._spawn_range = [len(MILESTONES), 0]  # fewest and most milestones that an episode began with
@@ -313,6 +315,7 @@ class Trainer:
             state = choice.state
             self._count(batch)
             records: list[Record] = [*self._take(batch)]
+            self.after_step(batch, self.counters.steps, self._episodes.episode_ids)
             vector_steps += 1
             if sample.due(vector_steps):
                 rows = step_rows(batch, self.counters.steps, self._episodes.episode_ids, self.progress)
@@ -391,8 +394,8 @@ class Trainer:
         """What was measured, and what is believed of the milestones."""
         window = self._window
         values = self.progress.metrics() | self._curiosity(window) | self._curriculum(window)
-        yield self._interval().with_values(values)
         yield from self.progress.rows(self.counters.steps)
+        yield self._interval().with_values(values)
 
     def _interval(self) -> Interval:
         window, self._window = self._window, _Window()
@@ -404,6 +407,7 @@ class Trainer:
             "speed/updates_per_second": window.updates / wall,
             "speed/learner_busy": busy / wall,
             "rollout/reward_per_step": window.reward / max(1, window.steps),
+            "rollout/env_reward_per_step": window.ledger[0] / max(1, window.steps),
             "exploration/epsilon": self.epsilon.mean(),
             "replay/transitions": len(self.replay),
         }

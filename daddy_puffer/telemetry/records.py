@@ -87,6 +87,8 @@ class StepRows:
     r_total: Array  # f32 [N] what the agent was given, weights included
     milestones: Array  # u8 [N, M] reached ones as packed bits, lowest first
     map_id: Array  # i64 [N]
+    x: Array  # i64 [N] column of the cell on the map
+    y: Array  # i64 [N] and its row
     city_id: Array  # i64 [N] the map's id where it is a town or city, else -1
     quest_id: Array  # i64 [N] index of the first watched milestone not reached yet; W when all are
     posterior_mean: Array  # f32 [N, W] of the chance to reach it within its budget

@@ -1,73 +1,67 @@
-"""Films of the game. In: RGB frames and the numbers to write under them. Out: a GIF, an MP4 (H.264), or both.
+"""Films of the game. In: RGB frames and captions. Out: MP4 (H.264), GIF, PNG files; what there is to log about them.
 
-The MP4 is encoded as frames come, by imageio-ffmpeg's own ffmpeg. A GIF is put together at the end out of
-frames kept with a few colours, so `max_frames` bounds memory: 50 kB a frame.
+The MP4 is encoded as frames come, by imageio-ffmpeg's own ffmpeg. A GIF is put together at the end out of frames kept
+with a few colours, so `max_frames` bounds memory: 140 kB a frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import imageio_ffmpeg
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from daddy_puffer.telemetry.overlay import Caption, compose
 from daddy_puffer.types import Array
 
-MP4_SCALE = 3  # 160x144 becomes 480x432, and a strip for the text
-GIF_SCALE = 2
-STRIP_LINES = 2
-_COLORS = 16  # four shades of the game, the rest for the text's smooth edges
+__all__ = ["Caption", "Film", "VideoWriter", "save_frames_as_png", "save_gif", "save_mp4"]
+
+SHARP = 2  # MP4 and PNG are so many times larger than a GIF: 960x576 with panel
+_COLORS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caption:
-    """What is written under a frame."""
+class Film:
+    """A finished film, as it is logged."""
 
-    step: int
-    action: str
-    reward: float
-    total: float
-    badges: int
-    place: str = ""
-
-    def lines(self) -> tuple[str, str]:
-        """Two lines of text."""
-        first = f"step {self.step:<5} {self.action:<6} badges {self.badges}"
-        return first, f"reward {self.reward:+.3f}  return {self.total:+.2f}  {self.place}"
+    path: str
+    kind: str  # mp4, gif or png
+    frames: int
+    fps: float
+    seconds: float  # that it lasts
+    bytes: int
 
 
-def annotate(frame: Array, caption: Caption | None, scale: int) -> Array:
-    """Scale u8 `[H, W, 3]` up by whole pixels and write the caption on a strip below it."""
-    big = np.ascontiguousarray(frame[..., :3].repeat(scale, axis=0).repeat(scale, axis=1))
-    if caption is None:
-        return big
-    line_height = 8 * scale
-    strip = Image.new("RGB", (big.shape[1], STRIP_LINES * line_height), (16, 20, 24))
-    draw = ImageDraw.Draw(strip)
-    font = _font(6 * scale)
-    for number, line in enumerate(caption.lines()):
-        draw.text((2 * scale, number * line_height), line, fill=(235, 235, 225), font=font)
-    return np.concatenate([big, np.asarray(strip)])
+class _File(Protocol):
+    """A film that is being written."""
+
+    def add(self, picture: Array) -> None:
+        """Take one picture u8 `[H, W, 3]`."""
+
+    def close(self) -> None:
+        """Finish it."""
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
 
 
 class VideoWriter:
-    """Collects frames and leaves `stem.mp4` and `stem.gif`; a context.
+    """Collects frames and leaves `stem.mp4`, `stem.gif`, `stem_frames/*.png`, whichever `formats` name; a context.
 
-    Files are written under another name and renamed at the end, so that a half film never bears the right name.
+    Films are written under another name and renamed at the end, so that a half film never bears the right name.
     """
 
     def __init__(self, stem: Path, *, formats: Sequence[str] = ("mp4", "gif"), fps: float = 15, max_frames: int = 600):
         """Film at `fps` frames a second, at most `max_frames` of them; later ones are left out."""
         stem.parent.mkdir(parents=True, exist_ok=True)
-        self.paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in formats]
+        self.paths = [stem.with_name(f"{stem.name}{_ENDINGS[kind]}") for kind in formats]
         self.count = 0
-        self._fps, self._max_frames = fps, max_frames
-        self._mp4: Any = None
-        self._gif: list[Image.Image] = []
+        self._kinds, self._fps, self._max_frames = tuple(formats), fps, max_frames
+        self._files: list[_File] = [_FILES[kind](path, fps) for kind, path in zip(formats, self.paths, strict=True)]
 
     @property
     def full(self) -> bool:
@@ -79,31 +73,31 @@ class VideoWriter:
         if self.full:
             return
         self.count += 1
-        for path in self.paths:
-            if path.suffix == ".mp4":
-                self._add_mp4(path, annotate(frame, caption, MP4_SCALE))
-            else:
-                image = Image.fromarray(annotate(frame, caption, GIF_SCALE))
-                self._gif.append(image.quantize(_COLORS, dither=Image.Dither.NONE))
+        picture = compose(frame, caption)
+        for file in self._files:
+            file.add(picture)
 
     def close(self) -> list[Path]:
         """Finish the files and return their paths; none if no frame came."""
         if self.count == 0:
             return []
-        for path in self.paths:
-            if path.suffix == ".mp4":
-                self._mp4.close()
-            else:
-                _write_gif(_partial(path), self._gif, self._fps)
-            _partial(path).replace(path)
+        for file in self._files:
+            file.close()
         return self.paths
+
+    def films(self) -> list[Film]:
+        """What to log, once it is closed."""
+        seconds = round(self.count / self._fps, 2)
+        return [
+            Film(path=str(path), kind=kind, frames=self.count, fps=self._fps, seconds=seconds, bytes=_size(path))
+            for path, kind in zip(self.paths, self._kinds, strict=True)
+            if path.exists()
+        ]
 
     def abandon(self) -> None:
         """Drop the film."""
-        if self._mp4 is not None:
-            self._mp4.close()
-        for path in self.paths:
-            _partial(path).unlink(missing_ok=True)
+        for file in self._files:
+            file.abandon()
 
     def __enter__(self) -> VideoWriter:
         """Use as a context."""
@@ -116,48 +110,112 @@ class VideoWriter:
         else:
             self.abandon()
 
-    def _add_mp4(self, path: Path, picture: Array) -> None:
-        if self._mp4 is None:
-            size = (picture.shape[1], picture.shape[0])
-            # a single encoder thread: the film is made beside a training run
-            self._mp4 = imageio_ffmpeg.write_frames(
-                str(_partial(path)), size, fps=self._fps, codec="libx264", quality=7, macro_block_size=2,
-                output_params=["-threads", "1", "-f", "mp4"],
+
+class _Mp4:
+    def __init__(self, path: Path, fps: float):
+        self._path, self._fps = path, fps
+        self._encoder: Any = None
+
+    def add(self, picture: Array) -> None:
+        sharp = np.ascontiguousarray(_enlarged(picture))
+        if self._encoder is None:
+            size = (sharp.shape[1], sharp.shape[0])
+            # a single encoder thread: the film is made beside a training run, and repeats byte for byte
+            self._encoder = imageio_ffmpeg.write_frames(
+                str(_partial(self._path)), size, fps=self._fps, codec="libx264", quality=7, macro_block_size=2,
+                output_params=["-threads", "1", "-f", "mp4", "-movflags", "+faststart"],
             )  # fmt: skip
-            self._mp4.send(None)
-        self._mp4.send(np.ascontiguousarray(picture))
+            self._encoder.send(None)
+        self._encoder.send(sharp)
+
+    def close(self) -> None:
+        self._encoder.close()
+        _partial(self._path).replace(self._path)
+
+    def abandon(self) -> None:
+        if self._encoder is not None:
+            self._encoder.close()
+        _partial(self._path).unlink(missing_ok=True)
+
+
+class _Gif:
+    def __init__(self, path: Path, fps: float):
+        self._path, self._fps = path, fps
+        self._images: list[Image.Image] = []
+
+    def add(self, picture: Array) -> None:
+        self._images.append(Image.fromarray(picture).quantize(_COLORS, dither=Image.Dither.NONE))
+
+    def close(self) -> None:
+        first, *rest = self._images
+        milliseconds = max(20, round(1000 / self._fps))  # browsers slow anything faster down
+        partial = _partial(self._path)
+        first.save(
+            partial, format="GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0, optimize=False
+        )
+        partial.replace(self._path)
+
+    def abandon(self) -> None:
+        _partial(self._path).unlink(missing_ok=True)
+
+
+class _PngFolder:
+    def __init__(self, path: Path, _fps: float):
+        self._folder = path
+        self._written: list[Path] = []
+
+    def add(self, picture: Array) -> None:
+        self._folder.mkdir(exist_ok=True)
+        self._written += save_frames_as_png([_enlarged(picture)], self._folder, first=len(self._written) + 1)
+
+    def close(self) -> None:
+        """Every frame is there already."""
+
+    def abandon(self) -> None:
+        for path in self._written:
+            path.unlink(missing_ok=True)
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
+
+_FILES: dict[str, type[_Mp4] | type[_Gif] | type[_PngFolder]] = {"mp4": _Mp4, "gif": _Gif, "png": _PngFolder}
+_ENDINGS = {"mp4": ".mp4", "gif": ".gif", "png": "_frames"}
 
 
 def save_gif(frames: Iterable[Array], path: Path, fps: float = 15) -> Path:
     """Write frames u8 `[H, W, 3]` as a GIF."""
-    return _save(frames, path, fps)
+    return _save(frames, path, "gif", fps)
 
 
 def save_mp4(frames: Iterable[Array], path: Path, fps: float = 15) -> Path:
-    """Write frames u8 `[H, W, 3]` as an MP4."""
-    return _save(frames, path, fps)
+    """Write frames u8 `[H, W, 3]` as an MP4 (H.264)."""
+    return _save(frames, path, "mp4", fps)
 
 
-def _save(frames: Iterable[Array], path: Path, fps: float) -> Path:
-    with VideoWriter(path.with_suffix(""), formats=(path.suffix[1:],), fps=fps, max_frames=10**9) as writer:
+def save_frames_as_png(frames: Iterable[Array], folder: Path, first: int = 1) -> list[Path]:
+    """Write frames u8 `[H, W, 3]` as `folder/frame_000001.png` and on, of their own size."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, frame in enumerate(frames, start=first):
+        paths.append(folder / f"frame_{number:06d}.png")
+        Image.fromarray(np.ascontiguousarray(frame[..., :3])).save(paths[-1])
+    return paths
+
+
+def _save(frames: Iterable[Array], path: Path, kind: str, fps: float) -> Path:
+    with VideoWriter(path.with_suffix(""), formats=(kind,), fps=fps, max_frames=10**9) as writer:
         for frame in frames:
             writer.add(frame)
     return path
+
+
+def _enlarged(picture: Array) -> Array:
+    return picture.repeat(SHARP, axis=0).repeat(SHARP, axis=1)
 
 
 def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 
 
-def _write_gif(path: Path, images: list[Image.Image], fps: float) -> None:
-    first, *rest = images
-    milliseconds = max(20, round(1000 / fps))  # browsers slow anything faster down
-    first.save(path, format="GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0, optimize=False)
-
-
-def _font(size: int) -> Any:
-    load: Callable[..., Any] = ImageFont.load_default
-    try:
-        return load(size=size)
-    except TypeError:  # Pillow before 10.1 has one size
-        return load()
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
