@@ -64,7 +64,8 @@ def step_rows(step: int) -> StepRows:
     return StepRows(
         step_global=np.full(2, step), episode_id=here, env_id=np.arange(2), r_env=zeros, r_rnd=zeros, r_novel=zeros,
         r_bayes=zeros, r_total=zeros, milestones=np.zeros((2, 11), np.uint8), map_id=here, x=here, y=here,
-        city_id=here, quest_id=here, posterior_mean=np.zeros((2, 2), np.float32), alarm_score=np.zeros((2, 2), np.float32),
+        city_id=here, quest_id=here, posterior_mean=np.zeros((2, 2), np.float32),
+        alarm_score=np.zeros((2, 2), np.float32),
     )  # fmt: skip
 
 
