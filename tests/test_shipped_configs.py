@@ -14,9 +14,9 @@ TRACES = {"target_network": False, "trace_decay": 0.8, "cut_traces": False}
 DIFFERENCES = {
     "traces.yaml": {"learner": TRACES},
     "explore.yaml": {
-        "env": {"patience_steps": 400, "patience_reward": 1.0},
+        "env": {"patience_steps": 100, "patience_reward": 1.0},
         "intrinsic": {"novelty_weight": 0.3},
-        "curriculum": {"mode": "go_explore", "cell_size": 0, "true_start_share": 0.15, "episode_steps": 256},
+        "curriculum": {"mode": "go_explore", "cell_size": 0, "true_start_share": 0.3, "episode_steps": 384},
         "replay": {"capacity": 60_000},
         "learner": {"learning_rate": 0.001, "gamma": 0.9, **TRACES},
     },
