@@ -12,7 +12,7 @@ from importlib import import_module
 COMMANDS = {
     "train_big": "train a HierQ agent, every setting an option",
     "train_slim": "train a slim HierQ agent with the settings of a file",
-    "evaluate": "play a trained agent against random buttons, with intervals",
+    "evaluate": "compare a trained agent with random buttons and the script",
     "report": "what runs did: one page with curves, maps and videos",
     "debug_rollout": "look at a rollout: a line a step, flags, films",
     "replay": "play recorded buttons again, compare the memory, film",
