@@ -33,6 +33,7 @@ from daddy_puffer.learner.live_samples import look, write_look
 from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.learner.trainer import Trainer
 from daddy_puffer.replay import make_replay
+from daddy_puffer.report.layout import place_maps
 from daddy_puffer.telemetry.live import (
     FROM_STATE,
     IN_BATTLE,
@@ -50,7 +51,7 @@ from daddy_puffer.vector import VectorEnv
 from daddy_puffer.watch.curves import BINS, POINTS, curves
 from daddy_puffer.watch.moment import Moment
 from daddy_puffer.watch.server import Watcher
-from daddy_puffer.watch.world import other_world, place_maps, practice_world
+from daddy_puffer.watch.world import other_world, practice_world
 from daddy_puffer.wrappers import EpsilonEnv
 
 INDEX = {name: index for index, (name, _) in enumerate(FEATURES)}

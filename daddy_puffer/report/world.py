@@ -6,23 +6,18 @@ Only sizes, places and names are drawn, nothing out of a game. Knows no figure.
 
 from __future__ import annotations
 
-import json
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from typing import Any
 
 import numpy as np
 
+from daddy_puffer.envs.world import GameMap, World
 from daddy_puffer.game.maps import MapKind, all_maps, map_name
+from daddy_puffer.report.layout import Corner, place_maps
 from daddy_puffer.report.runs import Steps
 from daddy_puffer.types import Array
 
-GAP = 2  # cells between maps that do not touch
-LABEL_ROWS = 2  # cells above an indoor map for its name
-_DOWN, _UP, _LEFT, _RIGHT = 0, 4, 8, 12  # facing codes in the tables' connections
 _SOLID = 1  # a cell's attribute (cartridge/src/format.h)
 _GRASS, _TREE, _WATER = 2, 7, 8
 
@@ -61,26 +56,10 @@ def world_picture(is_practice: bool) -> WorldPicture:
 
 @cache
 def practice_world() -> WorldPicture:
-    """Maps that touch lie as they touch, the others in shelves beside them."""
-    text = resources.files("daddy_puffer").joinpath("data/practice_world.json").read_text(encoding="utf-8")
-    tables = {int(key): table for key, table in json.loads(text)["maps"].items()}
-    corners: dict[int, tuple[int, int]] = {}
-    right, bottom, last = 0, 0, 0
-    outdoors = [map_id for map_id, table in tables.items() if table["connections"]]
-    for map_id in outdoors:
-        if map_id in corners:
-            continue
-        part = _touching(tables, map_id)
-        left, top = min(x for x, _ in part.values()), min(y for _, y in part.values())
-        corners.update({key: (x - left + right, y - top) for key, (x, y) in part.items()})
-        last = right
-        right = max(corners[key][0] + tables[key]["width"] for key in part) + GAP
-        bottom = max(bottom, *(corners[key][1] + tables[key]["height"] for key in part))
-    below = max(corners[key][1] + tables[key]["height"] for key in outdoors if corners[key][0] >= last) + GAP
-    inside = [map_id for map_id in tables if map_id not in corners]
-    corners.update(_shelves([(key, tables[key]["width"], tables[key]["height"]) for key in inside], last, below, 56))
-    places = {key: _practice_place(key, tables[key], corners[key]) for key in tables}
-    return _picture(places)
+    """Maps that touch lie as they touch, rooms beside their doors."""
+    world = World.load()
+    corners = place_maps(world)
+    return _picture({game_map.id: _practice_place(game_map, corners[game_map.id]) for game_map in world.maps.values()})
 
 
 @cache
@@ -129,51 +108,16 @@ def map_order(steps: Steps) -> list[int]:
     return [int(ids[index]) for index in np.argsort(first)]
 
 
-def _touching(tables: Mapping[int, Mapping[str, Any]], start: int) -> dict[int, tuple[int, int]]:
-    """Corners of all maps that hang together with `start`, which lies at (0, 0)."""
-    corners = {start: (0, 0)}
-    queue = deque([start])
-    while queue:
-        map_id = queue.popleft()
-        x, y = corners[map_id]
-        table = tables[map_id]
-        for facing, target, offset in table["connections"]:
-            if target in corners:
-                continue
-            other = tables[target]
-            corners[target] = {
-                _DOWN: (x - offset, y + table["height"]),
-                _UP: (x - offset, y - other["height"]),
-                _LEFT: (x - other["width"], y - offset),
-                _RIGHT: (x + table["width"], y - offset),
-            }[facing]
-            queue.append(target)
-    return corners
-
-
-def _shelves(
-    sizes: Sequence[tuple[int, int, int]], left: int, top: int, width: int
-) -> Iterable[tuple[int, tuple[int, int]]]:
-    """(id, width, height) packed in rows of at most `width` cells from (left, top), the highest first."""
-    x, y, tallest = 0, top, 0
-    for map_id, map_width, map_height in sorted(sizes, key=lambda size: (-size[2], size[0])):
-        if x and x + map_width > width:
-            x, y, tallest = 0, y + tallest + GAP + LABEL_ROWS, 0
-        yield map_id, (left + x, y + LABEL_ROWS)
-        x, tallest = x + map_width + GAP, max(tallest, map_height)
-
-
-def _practice_place(map_id: int, table: Mapping[str, Any], corner: tuple[int, int]) -> Place:
-    ground = np.array([[int(digit, 16) for digit in row] for row in table["attributes"]], np.uint8)
+def _practice_place(game_map: GameMap, corner: Corner) -> Place:
     return Place(
-        map_id=map_id,
-        name=table["name"],
+        map_id=game_map.id,
+        name=game_map.name,
         x=corner[0],
         y=corner[1],
-        width=table["width"],
-        height=table["height"],
-        outdoors=bool(table["connections"]),
-        ground=ground,
+        width=game_map.width,
+        height=game_map.height,
+        outdoors=bool(game_map.connections),
+        ground=np.array([[int(digit, 16) for digit in row] for row in game_map.attributes], np.uint8),
     )
 
 
