@@ -109,6 +109,7 @@ class LearnerConfig:
     """Deep Q-learning on sequences."""
 
     learning_rate: float = 5e-4
+    anneal_learning_rate: bool = False  # linearly to 0 over train.total_steps: what was learned holds still at the end
     recurrent_learning_rate_scale: float = 0.5  # RESeL: recurrent cells learn slower than heads
     gamma: float = 0.97  # discount a step
     n_step: int = 1  # rows until the bootstrap; 1 = TD(0)

@@ -220,6 +220,20 @@ def test_compiled_updates_equal_the_others() -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_the_learning_rate_falls_to_nothing_where_it_is_asked_to() -> None:
+    for wanted in (True, False):
+        agent = chain_learner(settings(anneal_learning_rate=wanted))
+        begun = [group["lr"] for group in agent.optimizer.param_groups]
+        for share, left in ((0.0, 1.0), (0.75, 0.25), (1.5, 0.0)):
+            agent.anneal(share)
+            expected = [lr * (left if wanted else 1.0) for lr in begun]
+            assert [group["lr"] for group in agent.optimizer.param_groups] == pytest.approx(expected)
+        before, batch = parameters(agent), sequences(agent)
+        agent.update(batch)
+        held = all(torch.equal(one, other) for one, other in zip(before, parameters(agent), strict=True))
+        assert held == wanted
+
+
 def test_bfloat16_updates_are_near_the_others_and_learn() -> None:
     config = settings(burn_in=BURN_IN)
     coarse = dataclasses.replace(config, policy=dataclasses.replace(config.policy, bf16=True))

@@ -89,6 +89,7 @@ class Learner:
         self.device = choose_device(config.train.device)
         self.networks = NetworkPair(network or make_network(config, space, num_actions), self.device)
         self.optimizer = make_optimizer(self.networks.online, config.learner)
+        self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.generator = torch.Generator().manual_seed(config.train.seed)
         self.updates = 0
         online = self.networks.online
@@ -150,6 +151,12 @@ class Learner:
         mask = batch.mask[self.config.replay.burn_in : -1]
         share = self.config.replay.max_priority_weight
         return UpdateResult(named, sequence_priority(td_error.cpu().numpy(), mask, share))
+
+    def anneal(self, share_done: float) -> None:
+        """Set the learning rate for updates at this share of the training, 0 to 1, if the configuration says so."""
+        if self.config.learner.anneal_learning_rate:
+            for group, begun in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
+                group["lr"] = begun * (1.0 - min(share_done, 1.0))
 
     def separate_actor(self) -> None:
         """From now on `act` uses a copy of the weights, which only `publish` renews: `update` may run beside it."""

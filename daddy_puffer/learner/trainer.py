@@ -374,6 +374,7 @@ class Trainer:
             self.counters.trained_rows += rows
             self._trained = batch.indices
             self._window.ages.append(float(batch.age.mean()))
+            self.learner.anneal(self.counters.steps / self.config.train.total_steps)
             self._updates.begin(batch)
 
     def _finish_update(self) -> None:
