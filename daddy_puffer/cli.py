@@ -12,6 +12,7 @@ from importlib import import_module
 COMMANDS = {
     "train_big": "train a HierQ agent, every setting an option",
     "train_slim": "train a slim HierQ agent with the settings of a file",
+    "sweep": "search for hyperparameters with many runs, resumable",
     "evaluate": "compare a trained agent with random buttons and the script",
     "report": "what runs did: one page with curves, maps and videos",
     "debug_rollout": "look at a rollout: a line a step, flags, films",

@@ -6,12 +6,14 @@ Fields named in `ID_FIELDS` hold raw ids to be looked up in an embedding; every 
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 from numpy.typing import NDArray
 
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.maps import MapKind, all_maps
-from daddy_puffer.game.state import ENEMY_SLICE, PARTY_SLICE, GameState, offset
+from daddy_puffer.game.state import ENEMY_SLICE, PARTY_SLICE, RAM_SIZE, GameState, offset
 from daddy_puffer.types import Action
 
 FEATURES: tuple[tuple[str, str], ...] = (
@@ -64,7 +66,12 @@ _PARTY, _ENEMY, _MONEY = _INDEX["party_size"], _INDEX["enemy_hp"], _INDEX["money
 _CELLS, _LAST = _INDEX["cells_visited"], _INDEX["last_down"]
 _X = _INDEX["x"]
 _EVENT_COUNT = _INDEX["event_count"]
+_WILD, _MENU, _SURFING = _INDEX["battle_wild"], _INDEX["menu_item"], _INDEX["surfing"]
 _MENU_ITEM, _SURF = offset(at.CURRENT_MENU_ITEM), offset(at.SURFING)
+# the parts of `GameState.ram` that change together: place, facing, menu and text; battle; (the party;) all the rest
+_PLACE_END = offset(at.FONT_LOADED) + 1
+_BATTLE_SLICE = slice(offset(at.ENEMY_FIGHTER), offset(at.IS_IN_BATTLE) + 1)
+_STORY_SLICE = slice(offset(at.DEX_OWNED), RAM_SIZE)
 
 
 def cell_id(map_id: int, x: int, y: int) -> int:
@@ -73,76 +80,83 @@ def cell_id(map_id: int, x: int, y: int) -> int:
 
 
 class FeatureWriter:
-    """Writes the features of successive states into one array, redoing only the parts whose bytes changed."""
+    """Writes the features of successive states into one row, redoing only the parts whose bytes changed.
+
+    The row is an `array`: numpy takes several times as long to put a single number into its place.
+    """
 
     def __init__(self, max_steps: int) -> None:
         """`max_steps`: the episode's step limit, for `episode_time`."""
-        self.values: NDArray[np.float32] = np.zeros(FEATURE_COUNT, np.float32)
+        self._row = array("f", bytes(4 * FEATURE_COUNT))
+        self._values: NDArray[np.float32] = np.frombuffer(self._row, np.float32)
         self._max_steps = max_steps
         self._ram = b""
+        self._facing, self._kind, self._last = _FACING, _PLACE, _LAST  # the field of each group that is 1
 
     def write(self, state: GameState, last_action: int | None) -> NDArray[np.float32]:
-        """F32 `[FEATURE_COUNT]`; the same array every time, copy it to keep it."""
-        values, before = self.values, self._ram
-        ram = state.ram
+        """F32 `[FEATURE_COUNT]`, a new array every time."""
+        row, ram, before = self._row, state.ram, self._ram
         if ram != before:
-            if not before or ram[:16] != before[:16]:
+            if ram[:_PLACE_END] != before[:_PLACE_END]:
                 self._place(state)
-            if not before or ram[PARTY_SLICE] != before[PARTY_SLICE]:
+            if ram[_BATTLE_SLICE] != before[_BATTLE_SLICE]:
+                self._battle(state)
+            if ram[PARTY_SLICE] != before[PARTY_SLICE]:
                 self._party(state)
-            self._rest(state)
+            if ram[_STORY_SLICE] != before[_STORY_SLICE]:
+                self._story(state)
             self._ram = ram
-        values[_CELLS] = min(state.cells_visited / 512, 1.0)
-        values[_CELLS + 1] = min(state.maps_visited / 32, 1.0)
-        values[_CELLS + 2] = state.step / self._max_steps
-        values[_LAST : _LAST + len(Action)] = 0.0
+        row[_CELLS] = min(state.cells_visited / 512, 1.0)
+        row[_CELLS + 1] = min(state.maps_visited / 32, 1.0)
+        row[_CELLS + 2] = state.step / self._max_steps
+        row[self._last] = 0.0
         if last_action is not None:
-            values[_LAST + last_action] = 1.0
-        return values
+            self._last = _LAST + last_action
+            row[self._last] = 1.0
+        return self._values.copy()
 
     def _place(self, state: GameState) -> None:
-        values = self.values
-        x, y = state.position
-        values[0] = state.map_id
-        values[_X - 1] = cell_id(state.map_id, x, y)
-        values[_X], values[_X + 1] = x / 32 - 1, y / 32 - 1
-        values[_FACING : _FACING + 4] = 0.0
-        values[_FACING + (state.facing & 3)] = 1.0
-        fact = all_maps().get(state.map_id)
-        values[_PLACE : _PLACE + len(MapKind)] = 0.0
-        values[_PLACE + (fact.kind if fact else MapKind.INDOORS)] = 1.0
+        row, ram = self._row, state.ram
+        map_id, (x, y) = state.map_id, state.position
+        row[0] = map_id
+        row[_X - 1] = cell_id(map_id, x, y)
+        row[_X], row[_X + 1] = x / 32 - 1, y / 32 - 1
+        row[self._facing] = 0.0
+        self._facing = _FACING + (state.facing & 3)
+        row[self._facing] = 1.0
+        fact = all_maps().get(map_id)
+        row[self._kind] = 0.0
+        self._kind = _PLACE + (fact.kind if fact else MapKind.INDOORS)
+        row[self._kind] = 1.0
+        row[_TEXT] = state.in_text
+        row[_MENU] = min(ram[_MENU_ITEM] / 8, 1.0)
+
+    def _battle(self, state: GameState) -> None:
+        row, kind = self._row, state.battle_kind
+        row[_WILD], row[_WILD + 1] = kind == 1, kind == 2
+        enemy = state.enemy if kind in (1, 2) and any(state.ram[ENEMY_SLICE]) else None
+        row[2] = enemy.species if enemy else 0
+        row[_ENEMY] = enemy.hp / max(1, enemy.max_hp) if enemy else 0.0
+        row[_ENEMY + 1] = enemy.level / 50 if enemy else 0.0
 
     def _party(self, state: GameState) -> None:
         creatures = state.party
-        row = [len(creatures) / 6, state.hp_share]
+        fields = [len(creatures) / 6, state.hp_share]
         padding = [0.0] * (at.PARTY_SLOTS - len(creatures))
-        row += [creature.level / 50 for creature in creatures] + padding
-        row += [creature.hp / max(1, creature.max_hp) for creature in creatures] + padding
-        row += [points / 32 for points in creatures[0].power_points] if creatures else [0.0] * 4
-        self.values[_PARTY : _PARTY + len(row)] = row
-        self.values[1] = creatures[0].species if creatures else 0
+        fields += [creature.level / 50 for creature in creatures] + padding
+        fields += [creature.hp / max(1, creature.max_hp) for creature in creatures] + padding
+        fields += [points / 32 for points in creatures[0].power_points] if creatures else [0.0] * 4
+        self._row[_PARTY : _PARTY + len(fields)] = array("f", fields)
+        self._row[1] = creatures[0].species if creatures else 0
 
-    def _rest(self, state: GameState) -> None:
-        values, ram = self.values, state.ram
-        kind = state.battle_kind
-        values[_TEXT : _TEXT + 5] = (
-            state.in_text,
-            kind == 1,
-            kind == 2,
-            min(ram[_MENU_ITEM] / 8, 1.0),
-            ram[_SURF] == 2,
-        )
-        bits = state.badge_bits
-        values[_BADGE : _BADGE + 8] = [bits >> i & 1 for i in range(8)]
-        in_battle = kind in (1, 2)
-        enemy = state.enemy if in_battle and any(ram[ENEMY_SLICE]) else None
-        values[2] = enemy.species if enemy else 0
-        values[_ENEMY] = enemy.hp / max(1, enemy.max_hp) if enemy else 0.0
-        values[_ENEMY + 1] = enemy.level / 50 if enemy else 0.0
-        values[_MONEY : _MONEY + 4] = (
-            min(state.money / 10_000, 1.0),
-            len(state.bag) / at.BAG_SLOTS,
-            min(state.seen / 32, 1.0),
-            min(state.owned / 16, 1.0),
-        )
-        values[_EVENT_COUNT] = min(state.event_count / 64, 1.0)
+    def _story(self, state: GameState) -> None:
+        """What seldom changes: badges, money, bag, species known, flags."""
+        row, bits = self._row, state.badge_bits
+        row[_SURFING] = state.ram[_SURF] == 2
+        for badge in range(8):
+            row[_BADGE + badge] = bits >> badge & 1
+        row[_MONEY] = min(state.money / 10_000, 1.0)
+        row[_MONEY + 1] = len(state.bag) / at.BAG_SLOTS
+        row[_MONEY + 2] = min(state.seen / 32, 1.0)
+        row[_MONEY + 3] = min(state.owned / 16, 1.0)
+        row[_EVENT_COUNT] = min(state.event_count / 64, 1.0)

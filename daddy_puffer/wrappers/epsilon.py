@@ -8,6 +8,8 @@ structured f32 (F,)             `game/features.py`
 milestones u8  (M,)             packed bits, `game/milestones.py`
 ledger     f32 (4,)             r_env, r_rnd, r_novel, r_bayes of this step, unweighted
 episode    i32 (4,)             episode id, step in the episode, spawn state id, `EpisodeFlag` bits
+
+Arrays may be kept; only `ledger` and `episode`, which are new every step, may be written to, by the wrappers around it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from daddy_puffer.game.state import GameState
 from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, VISITED_SHAPE, EpisodeFlag
 
 Observation = dict[str, NDArray[np.generic]]
+_LEDGER, _EPISODE = np.zeros(4, np.float32), np.zeros(4, np.int32)
 _FIRST, _TERMINATED, _TRUNCATED = map(int, (EpisodeFlag.FIRST, EpisodeFlag.TERMINATED, EpisodeFlag.TRUNCATED))
 
 
@@ -47,7 +50,7 @@ class EpsilonEnv(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._frames: NDArray[np.uint8] = np.zeros((frame_stack, SCREEN_HEIGHT, PACKED_WIDTH), np.uint8)
         self._game = owner(env, "game_state")
         self._features = FeatureWriter(env.get_wrapper_attr("max_steps"))
-        self._milestone_key: tuple[bytes, ...] | None = None
+        self._milestone_key = b""
         self._milestones = np.zeros(MILESTONE_BYTES, np.uint8)
         self._episode, self._step = -1, 0
         self.observation_space = spaces.Dict(
@@ -68,6 +71,7 @@ class EpsilonEnv(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         observation, info = self.env.reset(seed=seed, options=options)
         self._episode += 1
         self._step = 0
+        self._frames = np.empty_like(self._frames)  # whoever was given the last ones may keep them
         self._frames[:] = observation["screen"][:, :, 0]
         return self._observe(observation, None, 0.0, _FIRST), info
 
@@ -75,7 +79,9 @@ class EpsilonEnv(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         """Step; ends are marked in `episode` as well."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._step += 1
-        self._frames[:-1] = self._frames[1:]
+        before, self._frames = self._frames, np.empty_like(self._frames)
+        if len(before) > 1:
+            self._frames[:-1] = before[1:]
         self._frames[-1] = observation["screen"][:, :, 0]
         flags = _TERMINATED if terminated else _TRUNCATED if truncated else 0
         return self._observe(observation, int(action), float(reward), flags), reward, terminated, truncated, info
@@ -85,12 +91,16 @@ class EpsilonEnv(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         key = milestone_key(state.ram)
         if key != self._milestone_key:
             self._milestone_key = key
-            self._milestones = np.frombuffer(milestone_bits(state), np.uint8)
+            self._milestones = np.frombuffer(bytearray(milestone_bits(state)), np.uint8)
+        # copies of empty ones: making an array out of a list takes three times as long
+        ledger, episode = _LEDGER.copy(), _EPISODE.copy()
+        ledger[0] = reward
+        episode[0], episode[1], episode[3] = self._episode, self._step, flags
         return {
-            "frames": self._frames.copy(),
+            "frames": self._frames,
             "visited": observation["visited"],
-            "structured": self._features.write(state, action).copy(),
-            "milestones": self._milestones.copy(),
-            "ledger": np.array([reward, 0.0, 0.0, 0.0], np.float32),
-            "episode": np.array([self._episode, self._step, 0, flags], np.int32),
+            "structured": self._features.write(state, action),
+            "milestones": self._milestones,
+            "ledger": ledger,
+            "episode": episode,
         }

@@ -28,6 +28,7 @@ class Patience(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
         self._steps = steps
         self._reward = reward
         self._gains = [0.0] * steps
+        self._gained = 0.0  # their sum
         self._step = 0
 
     def reset(
@@ -35,13 +36,18 @@ class Patience(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode, patiently."""
         self._gains = [0.0] * self._steps
+        self._gained = 0.0
         self._step = 0
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: np.int64) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step; truncate when patience is at its end."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._gains[self._step % self._steps] = max(float(reward), 0.0)
+        gain = max(float(reward), 0.0)
+        oldest = self._step % self._steps
+        if gain != self._gains[oldest]:  # mostly both are 0; added up anew, so that no rounding is left over
+            self._gains[oldest] = gain
+            self._gained = sum(self._gains)
         self._step += 1
         if self._at_its_end() and not (terminated or truncated):
             truncated = True
@@ -50,4 +56,4 @@ class Patience(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
         return observation, reward, terminated, truncated, info
 
     def _at_its_end(self) -> bool:
-        return self._step >= self._steps and sum(self._gains) <= self._reward
+        return self._step >= self._steps and self._gained <= self._reward

@@ -29,6 +29,7 @@ LEARNING_RATE = 1e-3
 MOMENT_DECAYS = (0.9, 0.999)  # Adam, Kingma 2015
 ADAM_EPSILON = 1e-8
 LEDGER_FIELD = 1
+_MEAN = np.array(1 / OUTPUTS, np.float32)
 
 
 class SmallNetworks:
@@ -52,8 +53,9 @@ class SmallNetworks:
         """Mean squared error f32 `[N]`; inputs f32 `[N, D]`."""
         hidden = inputs @ self._before
         apart = np.maximum(hidden, 0.0, out=hidden) @ self._after
-        error: Array = (apart * apart).sum(axis=1)
-        error *= np.float32(1 / OUTPUTS)
+        apart *= apart
+        error: Array = np.add.reduce(apart, axis=1)
+        error *= _MEAN
         return error
 
     def learn(self, inputs: Array) -> None:
