@@ -28,7 +28,8 @@ from daddy_puffer.telemetry.step_rows import COLUMNS, StepShards
 
 def sampled(step: int, count: int = 2) -> StepRows:
     """Rows whose every number is the step."""
-    flat = {name: np.full(count, step, np.int64) for name in ("step_global", "episode_id", "map_id", "city_id")}
+    names = ("step_global", "episode_id", "map_id", "x", "y", "city_id")
+    flat = {name: np.full(count, step, np.int64) for name in names}
     rewards = {f"r_{name}": np.full(count, step, np.float32) for name in ("env", "rnd", "novel", "bayes", "total")}
     beliefs = {name: np.full((count, 3), step, np.float32) for name in ("posterior_mean", "alarm_score")}
     bits = np.full((count, 4), step % 256, np.uint8)
