@@ -110,6 +110,7 @@ class FakeLearner:
         self.finite = True
         self.published = 0
         self.batches: list[SequenceBatch] = []
+        self.shares_done: list[float] = []
 
     def initial_state(self, batch: int) -> np.ndarray:
         return np.zeros((batch, self.state_size), np.float32)
@@ -125,6 +126,9 @@ class FakeLearner:
         if self.updates == self.diverge_at:
             raise NotFiniteError("loss is nan")
         return UpdateResult({"loss": 1.0 / self.updates}, np.ones(batch.indices.shape))
+
+    def anneal(self, share_done: float) -> None:
+        self.shares_done.append(share_done)
 
     def separate_actor(self) -> None:
         pass

@@ -104,6 +104,14 @@ def test_rows_reach_replay_with_the_state_before_them(tmp_path: Path):
         assert (batch.reward[batch.mask] == 1).all()
 
 
+def test_the_learner_is_told_how_much_of_the_training_is_done(tmp_path: Path):
+    learner = FakeLearner()
+    run(config(1000), tmp_path, learner)
+    shares = learner.shares_done
+    assert shares == sorted(shares) and len(shares) == learner.updates
+    assert shares[0] == pytest.approx(REPLAY.learning_starts / 1000, abs=0.1) and 0.9 < shares[-1] <= 1.01
+
+
 def test_exploration_follows_epsilon_by_environment_steps(tmp_path: Path):
     _, records = run(config(2000, epsilon=0.8), tmp_path, truncate_at=10_000)
     values = {i.step: i.values() for i in of_kind(records, Interval)}
