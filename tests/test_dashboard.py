@@ -134,6 +134,9 @@ def test_time_left_follows_the_speed_of_the_last_minute_and_the_clock():
     assert found.speed == (1100 - 100) / 20
     assert found.seconds_left == min((10_000 - 1100) / 50, 300 - 120)
     assert found.share_done == 120 / 300  # of the time, which ends first
+    assert found.total == "/10,000"  # at this speed, however, the steps do
+    clock.now += 3  # 177 seconds left, 178 to go
+    assert found.total == "" and log_line(found).startswith("step 1,100 (")
     clock.now += 10_000
     assert found.seconds_left == 0.0 and found.share_done == 1.0
 

@@ -173,7 +173,7 @@ def _run_part(s: Standing) -> list[Text]:
     speed = "…" if s.speed is None else f"{s.speed:,.0f} /s"
     values = s.values
     rows = [
-        _row("steps", f"{s.step:,}", f" / {s.plan.total_steps:,}"),
+        _row("steps", f"{s.step:,}", s.total.replace("/", " / ")),
         _row("speed", f"{speed:<10}", _curve(s.history.get("speed/steps_per_second", ()), from_zero=True)),
         _row("episodes", f"{s.episodes:,}", "" if s.mean_length is None else f"  mean length {s.mean_length:,.0f}"),
         _row("envs", f"{s.plan.num_envs}"),

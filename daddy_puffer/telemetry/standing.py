@@ -115,6 +115,13 @@ class Standing:
         return max(0.0, min(left)) if left else None
 
     @property
+    def total(self) -> str:
+        """"/<steps in all>", empty where the clock will end the run before."""
+        limit, speed = self.plan.max_seconds, self.speed
+        by_clock = limit and speed and (self.plan.total_steps - self.step) / speed > limit - self.seconds
+        return "" if by_clock else f"/{self.plan.total_steps:,}"
+
+    @property
     def mean_length(self) -> float | None:
         """Steps of a recent episode."""
         return self._mean(record.length_steps for record in self._recent)
@@ -190,7 +197,7 @@ class Standing:
 def log_line(standing: Standing) -> str:
     """One line an interval; what is not known is left out."""
     s, plan = standing, standing.plan
-    parts = [f"step {s.step:,}/{plan.total_steps:,} ({s.share_done:.0%})"]
+    parts = [f"step {s.step:,}{s.total} ({s.share_done:.0%})"]
     numbers: list[tuple[str, float | None, str]] = [
         ("sps", s.values.get("speed/steps_per_second"), ",.0f"),
         ("episodes", float(s.episodes), ".0f"),
