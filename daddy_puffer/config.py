@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from daddy_puffer.errors import UserError
+from daddy_puffer.files import replacing
 
 
 def _require(condition: bool, message: str) -> None:
@@ -355,9 +356,8 @@ def save_config(config: Config, path: Path) -> None:
         for key in keys:
             node = node.setdefault(key, {})
         node.update(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(tree)), encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(tree)), encoding="utf-8")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

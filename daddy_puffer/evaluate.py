@@ -20,6 +20,7 @@ from rich.table import Table
 
 from daddy_puffer.command_line import run_command
 from daddy_puffer.config import Config, load_config
+from daddy_puffer.files import replacing
 from daddy_puffer.game.milestones import MILESTONES
 from daddy_puffer.learner.checkpoint import CONFIG_FILE, find_checkpoint
 from daddy_puffer.numerics.stats import bootstrap_difference_interval, bootstrap_interval
@@ -192,9 +193,8 @@ def report(comparison: Comparison, path: Path, console: Console) -> None:
         console.print(f"trained - scripted: {over.mean:+.2f} [{over.low:+.2f}, {over.high:+.2f}]")
     if c.note:
         console.print(c.note)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(asdict(comparison), indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(asdict(comparison), indent=2) + "\n", encoding="utf-8")
     console.print(f"written to {path}", soft_wrap=True)
 
 

@@ -11,6 +11,7 @@ from daddy_puffer.envs.emulator import Emulator
 from daddy_puffer.envs.rom import PRACTICE_ROM, PRACTICE_START, find_rom, packaged
 from daddy_puffer.envs.scripted import UI_OVERWORLD, UI_STATE, ScriptedPlayer
 from daddy_puffer.errors import UserError
+from daddy_puffer.files import replacing
 
 ACTION_FRAMES = 24
 MAX_PRESSES = 300  # power-on to walking takes about thirty
@@ -40,9 +41,8 @@ def main() -> None:
     """Write the start state beside the packaged ROM."""
     rom_path = packaged(PRACTICE_ROM)
     target = rom_path.with_name(PRACTICE_START)
-    temporary = target.with_name(target.name + ".tmp")
-    temporary.write_bytes(make_start_state(rom_path))
-    temporary.replace(target)
+    with replacing(target) as temporary:
+        temporary.write_bytes(make_start_state(rom_path))
     print(f"wrote {target.name}, {target.stat().st_size} bytes")
 
 

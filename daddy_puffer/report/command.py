@@ -15,6 +15,7 @@ import typer
 
 from daddy_puffer.command_line import run_command
 from daddy_puffer.errors import UserError
+from daddy_puffer.files import replacing
 from daddy_puffer.report import curves, page, pictures
 from daddy_puffer.report.drawing import Comparison, Drawing, compare
 from daddy_puffer.report.page import DPI, Section, drawing_block, slider_block
@@ -109,11 +110,10 @@ def write(target: Path, content: bytes) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    temporary = target.with_name(target.name + ".tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(target)
+        with replacing(target) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror or error}") from error
 

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from daddy_puffer.files import replacing
+
 _LARGEST_BYTES = 1 << 20  # of one process's file, before it is summed up
 _KINDS = ("drawn", "ended", "gained", "seen")
 
@@ -112,9 +114,8 @@ class Outcomes:
         counts = Tallies()
         for line in self._path.read_bytes().splitlines():
             counts.add(_parse(line))
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({kind: getattr(counts, kind) for kind in _KINDS}) + "\n", encoding="utf-8")
-        temporary.replace(self._path)
+        with replacing(self._path) as temporary:
+            temporary.write_text(json.dumps({kind: getattr(counts, kind) for kind in _KINDS}) + "\n", encoding="utf-8")
 
 
 def _parse(line: bytes) -> Tallies:

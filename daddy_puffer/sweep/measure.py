@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 
 from daddy_puffer.errors import UserError
+from daddy_puffer.files import replacing
 
 OUTCOME_FILE = "outcome.json"  # in the run folder of a trial that has ended well
 Row = Mapping[str, str]
@@ -43,9 +44,8 @@ def measure(folder: Path, objective: str, episodes: int) -> tuple[float, int]:
 
 def write_outcome(folder: Path, steps: int, seconds: float) -> None:
     """Leave what a trial cost; the file is there only once it is whole."""
-    temporary = folder / f"{OUTCOME_FILE}.tmp"
-    temporary.write_text(json.dumps({"steps": steps, "seconds": seconds}), encoding="utf-8")
-    temporary.replace(folder / OUTCOME_FILE)
+    with replacing(folder / OUTCOME_FILE) as temporary:
+        temporary.write_text(json.dumps({"steps": steps, "seconds": seconds}), encoding="utf-8")
 
 
 def read_outcome(folder: Path) -> tuple[int, float]:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from daddy_puffer.files import replacing
 from daddy_puffer.report.groups import COLOURS
 from daddy_puffer.report.style import INK, QUIET, finish_grid, grid_shape, new_figure, short, styled
 from daddy_puffer.sweep.results import rank_correlation
@@ -32,9 +33,9 @@ def draw(folder: Path, trials: Sequence[Trial], parameters: Sequence[Parameter],
     with styled():
         figures = {"pareto": _pareto_figure(trials, done, objective), "parameters": _grid(done, parameters, objective)}
         for name, figure in figures.items():
-            temporary = folder / f"{name}.png.tmp"
-            figure.savefig(temporary, dpi=DPI, format="png")
-            written.append(temporary.replace(folder / f"{name}.png"))
+            written.append(folder / f"{name}.png")
+            with replacing(written[-1]) as temporary:
+                figure.savefig(temporary, dpi=DPI, format="png")
     return written
 
 

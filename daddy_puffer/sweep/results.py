@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 
 from daddy_puffer.config import load_config, save_config
 from daddy_puffer.errors import UserError
+from daddy_puffer.files import replacing
 from daddy_puffer.sweep.space import Parameter, short_names
 from daddy_puffer.sweep.trials import Trial, best_trial, pareto
 
@@ -51,9 +52,8 @@ def write_csv(path: Path, trials: Sequence[Trial], parameters: Sequence[Paramete
         writer.writerow(
             [trial.number, state, *values, on_front, trial.reason, *(trial.settings[name] for name in names)]
         )
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text.getvalue(), encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
 
 
 def write_best(folder: Path, best: Trial) -> Path:

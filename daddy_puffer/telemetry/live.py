@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from daddy_puffer.files import replacing
 from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, Array
 
 SLOTS = 600  # looks kept: a minute at ten a second
@@ -68,11 +69,10 @@ class _Ring:
     def __init__(self, path: Path, session: int, count: int, slots: int, payload_bytes: int) -> None:
         self._slots = slots
         self._slot_bytes = _RECORD.size + payload_bytes + _CHECKSUM.size
-        temporary = path.with_name(path.name + ".tmp")
         head = _HEADER.pack(_MAGIC, session, count, slots).ljust(_HEADER_BYTES, b"\0")
-        temporary.write_bytes(head + b"\0" * (slots * self._slot_bytes))
-        self._file = os.open(temporary, os.O_WRONLY)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(head + b"\0" * (slots * self._slot_bytes))
+            self._file = os.open(temporary, os.O_WRONLY)
 
     def write(self, number: int, step: int, payload: bytes) -> None:
         record = _RECORD.pack(number, time.time(), step) + payload

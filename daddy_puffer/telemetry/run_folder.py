@@ -17,6 +17,7 @@ from typing import Any
 from daddy_puffer import __version__
 from daddy_puffer.config import Config, save_config
 from daddy_puffer.errors import UserError
+from daddy_puffer.files import replacing
 
 PACKAGES = ("torch", "pufferlib", "pyboy", "numpy", "gymnasium")
 
@@ -56,9 +57,8 @@ def write_meta(folder: Path, **facts: Any) -> None:
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
             "versions": {"daddy_puffer": __version__, **{name: _version(name) for name in PACKAGES}},
         }
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps({**meta, **facts}, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({**meta, **facts}, indent=2) + "\n", encoding="utf-8")
 
 
 def _version(name: str) -> str:

@@ -116,7 +116,7 @@ class Standing:
 
     @property
     def total(self) -> str:
-        """ "/<steps in all>", empty where the clock will end the run before."""
+        """A slash and the steps in all; empty where the clock will end the run before."""
         limit, speed = self.plan.max_seconds, self.speed
         by_clock = limit and speed and (self.plan.total_steps - self.step) / speed > limit - self.seconds
         return "" if by_clock else f"/{self.plan.total_steps:,}"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from daddy_puffer.files import replacing
 from daddy_puffer.telemetry.records import StepRows
 from daddy_puffer.telemetry.sinks import Sink
 from daddy_puffer.types import Array
@@ -72,6 +73,5 @@ class StepShards(Sink):
     def _write(self, path: Path, columns: dict[str, Array], watched: Array | None = None) -> None:
         whole = io.BytesIO()
         np.savez_compressed(whole, watched=self._watched if watched is None else watched, **columns)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_bytes(whole.getvalue())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(whole.getvalue())

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daddy_puffer.errors import UserError
+from daddy_puffer.files import replacing
 from daddy_puffer.game.milestones import milestones_reached
 from daddy_puffer.swarm import Chain, Machine, StateRegistry
 from daddy_puffer.wrappers.epsilon import Observation, owner
@@ -192,9 +193,8 @@ class ActionRecorder(gymnasium.Wrapper[Observation, np.int64, Observation, np.in
         self._folder.mkdir(parents=True, exist_ok=True)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         name = f"m{len(milestones):03d}_a{len(chain.actions):07d}_{stamp}_{os.urandom(4).hex()}.npz"
-        temporary = self._folder / (name + ".tmp")
-        temporary.write_bytes(recording.to_bytes())
-        temporary.replace(self._folder / name)
+        with replacing(self._folder / name) as temporary:
+            temporary.write_bytes(recording.to_bytes())
         self._best = max(self._best, (len(milestones), -len(chain.actions)))
 
 
