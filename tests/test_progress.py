@@ -14,7 +14,7 @@ from daddy_puffer.config import ProgressConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.progress import Posteriors, trials
 from daddy_puffer.progress.hierarchical import gibbs, particle_filter
-from daddy_puffer.progress.posteriors import HALF_WINDOW, beta_greater, budgets_by_name
+from daddy_puffer.progress.posteriors import HALF_WINDOW, beta_greater, budgets_by_name, improved
 from daddy_puffer.progress.shaping import potential, shaping_reward
 from daddy_puffer.progress.tracker import ProgressTracker
 from daddy_puffer.telemetry.sinks import ProgressCsv
@@ -100,8 +100,8 @@ def test_the_newer_half_is_the_newer_one_wherever_the_ring_begins() -> None:
     for lead_in in (0, 1, HALF_WINDOW, 3 * HALF_WINDOW + 5):
         rising = after([False] * (lead_in + HALF_WINDOW) + [True] * HALF_WINDOW)
         falling = after([True] * (lead_in + HALF_WINDOW) + [False] * HALF_WINDOW)
-        assert rising.improved()[0] > 0.999 and falling.improved()[0] < 0.001
-    assert after([True] * (2 * HALF_WINDOW - 1)).improved()[0] == 0.5
+        assert improved(rising.table)[0] > 0.999 and improved(falling.table)[0] < 0.001
+    assert improved(after([True] * (2 * HALF_WINDOW - 1)).table)[0] == 0.5
 
 
 def test_stalled_is_who_learns_no_more_and_is_not_reliable() -> None:

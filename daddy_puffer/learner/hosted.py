@@ -65,6 +65,7 @@ def hosted_config(train: DictConfig, *, num_envs: int, frame_stack: int) -> Conf
         "train.device": str(train.device),
         "train.threads": train.get("threads"),
         "intrinsic.rnd_weight": train.get("rnd_weight", 0.0),
+        "learner.anneal_learning_rate": bool(train.get("anneal_lr", False)),
     }
     for name in SECTIONS:
         section = train.get(name)
@@ -364,7 +365,6 @@ class HostedTrainer:
         self.policy = HostedPolicy(self._trainer, self._watched, policy, alone=config.num_envs == 1)
         self.experience = StepCounter(self._trainer, self.profile.learn, config.batch_size)
         self.optimizer = self._trainer.learner.optimizer
-        self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
 
     def train(self) -> None:
         """Wait for the last update of the epoch; show, log and save as the host does."""
@@ -374,7 +374,7 @@ class HostedTrainer:
             self._measured |= self._trainer.measured()
             self.losses = SimpleNamespace(**self._shown())
             self.experience.clear()
-            self._anneal()
+            self._trainer.learner.anneal(self.global_step / self.config.total_timesteps)
             self.epoch += 1
             done = self.global_step >= self.config.total_timesteps
             if self.profile.update(self) or done:
@@ -407,13 +407,6 @@ class HostedTrainer:
         if self._trainer.dropped_rows:
             found["dropped_rows"] = self._trainer.dropped_rows
         return found
-
-    def _anneal(self) -> None:
-        if not self.config.anneal_lr:
-            return
-        left = max(0.0, 1.0 - self.global_step / self.config.total_timesteps)
-        for group, begun in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
-            group["lr"] = left * begun
 
     def _show(self) -> None:
         """Dashboard and wandb: the host's keys, and ours under our names."""

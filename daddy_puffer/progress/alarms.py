@@ -8,6 +8,7 @@ Knows no game; costs microseconds an episode.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,7 +30,7 @@ def log_odds_below(alpha: float, beta: float, target: float) -> float:
     return log_odds(float(betainc(alpha, beta, target)), float(betainc(beta, alpha, 1.0 - target)))
 
 
-class Alarm:
+class Alarm(ABC):
     """One detector; `scores` and `thresholds` go in pairs."""
 
     def __init__(self, thresholds: Sequence[float]) -> None:
@@ -42,8 +43,9 @@ class Alarm:
         self.scores = self._score(reached, total_return)
         return any(score > threshold for score, threshold in zip(self.scores, self.thresholds, strict=True))
 
+    @abstractmethod
     def _score(self, reached: bool, total_return: float) -> tuple[float, ...]:
-        raise NotImplementedError
+        """The scores after one more episode."""
 
 
 class FixedDeadline(Alarm):

@@ -82,7 +82,7 @@ class Posteriors:
         place = (rows[:, _TRIALS] % (2 * HALF_WINDOW)).astype(np.int64)
         rows[np.arange(len(rows)), _RING + place] = won
         rows[:, _TRIALS] += 1
-        rows[:, _IDLE] = np.where(_improved(rows) > PROGRESS_PROBABILITY, 0, rows[:, _IDLE] + 1)
+        rows[:, _IDLE] = np.where(improved(rows) > PROGRESS_PROBABILITY, 0, rows[:, _IDLE] + 1)
         self.table[counted] = rows
 
     @property
@@ -120,10 +120,6 @@ class Posteriors:
         """P(theta < target)."""
         return betainc(self.alpha, self.beta, target)
 
-    def improved(self) -> Floats:
-        """P(theta of the last `HALF_WINDOW` trials > theta of those before); 0.5 where nothing is known."""
-        return _improved(self.table)
-
     def stalled(self, target: float, patience: int) -> Bools:
         """No progress for `patience` trials although the milestone is not reliable (mean below `target`)."""
         return (self.table[:, _IDLE] >= max(patience, 2 * HALF_WINDOW)) & (self.mean < target)
@@ -141,8 +137,8 @@ class Posteriors:
         self.table[:] = state["table"]
 
 
-def _improved(rows: Floats) -> Floats:
-    """P(newer > older) of each row of a table, f64 `[R]`; halves get uniform priors."""
+def improved(rows: Floats) -> Floats:
+    """P(theta of the last `HALF_WINDOW` trials > theta of those before) by row of a table, f64 `[R]`; 0.5 = unknown."""
     count = rows[:, _TRIALS].astype(np.int64)
     age = (count[:, None] - 1 - np.arange(2 * HALF_WINDOW)) % (2 * HALF_WINDOW)  # 0 = the newest place of the ring
     newer = age < HALF_WINDOW

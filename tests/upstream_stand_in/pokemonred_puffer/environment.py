@@ -72,4 +72,4 @@ class RedGymEnv(gymnasium.Env):
         }
 
     def get_game_state_reward(self) -> dict[str, float]:
-        raise NotImplementedError
+        raise NotImplementedError  # as in the real one: its reward classes are the subclasses that have it
