@@ -11,48 +11,36 @@ from functools import cache
 from typing import Any
 
 from daddy_puffer.envs.world import World
-from daddy_puffer.game.maps import MapKind, all_maps, map_name
-from daddy_puffer.report.layout import Corner, place_maps
+from daddy_puffer.game.maps import all_maps
+from daddy_puffer.report import world as pictures
+from daddy_puffer.report.layout import Corner
 
 
 @cache
 def practice_world() -> dict[str, Any]:
     """The cartridge's maps with their cells, and a line for every door."""
-    world = World.load()
-    corners = place_maps(world)
-    facts = all_maps()
-    maps = [
-        {
-            "id": game_map.id,
-            "name": game_map.name,
-            "kind": facts[game_map.id].kind.name.lower() if game_map.id in facts else "indoors",
-            "x": corners[game_map.id][0],
-            "y": corners[game_map.id][1],
-            "width": game_map.width,
-            "height": game_map.height,
-            "cells": list(game_map.attributes),
-        }
-        for game_map in world.maps.values()
-    ]
-    return {"maps": maps, "doors": _doors(world, corners)}
+    world, picture = World.load(), pictures.practice_world()
+    maps = [{**_map(place), "cells": list(world.maps[place.map_id].attributes)} for place in picture.places.values()]
+    return {"maps": maps, "doors": _doors(world, {key: (place.x, place.y) for key, place in picture.places.items()})}
 
 
 @cache
 def other_world() -> dict[str, Any]:
     """Every map that has a place in the world, without what is on it."""
-    maps = [
-        {
-            "id": fact.id,
-            "name": map_name(fact.id),
-            "kind": MapKind(fact.kind).name.lower(),
-            "x": fact.x,
-            "y": fact.y,
-            "width": fact.width,
-            "height": fact.height,
-        }
-        for fact in all_maps().values()
-    ]
-    return {"maps": maps, "doors": []}
+    return {"maps": [_map(place) for place in pictures.red_world().places.values()], "doors": []}
+
+
+def _map(place: pictures.Place) -> dict[str, Any]:
+    facts = all_maps()
+    return {
+        "id": place.map_id,
+        "name": place.name,
+        "kind": facts[place.map_id].kind.name.lower() if place.map_id in facts else "indoors",
+        "x": place.x,
+        "y": place.y,
+        "width": place.width,
+        "height": place.height,
+    }
 
 
 def _doors(world: World, corners: dict[int, Corner]) -> list[list[int]]:
