@@ -33,7 +33,8 @@ def run_command(function: Callable[..., None]) -> None:
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(guarded)
-    app()
+    # click takes a program behind `python -m` for one of its modules; ours may be a command of `daddy-puffer`
+    app(prog_name=sys.argv[0] if sys.argv[0].startswith("daddy-puffer ") else None)
 
 
 def resolve(config: Path | None, resume: Path | None, **options: Any) -> tuple[Config, Path | None]:

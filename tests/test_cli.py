@@ -39,6 +39,10 @@ def test_unknown_command(tmp_path: Path):
     assert done.returncode == 2 and "no command 'fly'" in done.stderr and "train_big" in done.stderr
 
 
+def test_the_usage_line_is_a_command_that_exists(tmp_path: Path):
+    assert "Usage: daddy-puffer report " in run("report", "--help", cwd=tmp_path, module="daddy_puffer").stdout
+
+
 def call(main: Callable[[], None], arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> int:
     """Run a program in this process; returns its exit code."""
     monkeypatch.setattr(sys, "argv", ["program", *arguments])
