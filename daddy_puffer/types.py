@@ -25,6 +25,7 @@ SCREEN_HEIGHT = 72  # pixels, every second line of the Game Boy's 144
 SCREEN_WIDTH = 80  # pixels, every second column of 160
 PACKED_WIDTH = SCREEN_WIDTH // 4  # bytes, four 2-bit pixels each, leftmost in bits 7-6
 VISITED_SHAPE = (9, 10)  # 16-px cells on the screen, rows by columns
+MOST_VISITED = 15  # the highest level a cell can have: it fills four bits
 
 Array = NDArray[Any]
 

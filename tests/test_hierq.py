@@ -165,7 +165,9 @@ def plain_screen(net: ScreenEncoder, frames: Tensor, visited: Tensor) -> Tensor:
     x = functional.relu(functional.conv2d(ink, weight, net.tile_bias, stride=4))
     weight = net.cell_weight.view(2, 2, tile, -1).permute(3, 2, 0, 1)
     x = functional.conv2d(x, weight, net.cell_bias, stride=2)
-    x = functional.relu(x + visited.float().unsqueeze(1) * net.visited_weight.view(-1, 1, 1))
+    been, often = net.visited_weight.view(2, -1, 1, 1)
+    levels = visited.float().unsqueeze(1)
+    x = functional.relu(x + (levels > 0) * been + levels / 4 * often)
     weight = net.block_weight.view(3, 3, x.shape[1], -1).permute(3, 2, 0, 1)
     x = functional.relu(functional.conv2d(functional.pad(x, (0, 2)), weight, net.block_bias, stride=3))
     return functional.relu(net.norm(net.merge(x.permute(0, 2, 3, 1).flatten(1))))
@@ -176,7 +178,7 @@ def test_screen_encoder_equals_convolutions(count: int) -> None:
     """With more frames than are unpacked at a time, too."""
     net = ScreenEncoder(stack=2, channels=(3, 5, 7), size=11)
     frames = torch.randint(0, 256, (count, 2, 72, 20), dtype=torch.uint8)
-    visited = torch.randint(0, 2, (count, 9, 10), dtype=torch.uint8)
+    visited = torch.randint(0, 4, (count, 9, 10), dtype=torch.uint8)
     fast, slow = net(frames, visited), plain_screen(net, frames, visited)
     torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)
     weights = torch.randn_like(fast)
@@ -194,13 +196,12 @@ def test_tiles_are_unpacked_in_order() -> None:
     assert ink[1, 0, 2 * 4 + 2, 1 * 20 + 7] == 3.0  # lower half, column 2, row 2, second row of cells
 
 
-def test_visited_cells_count_whatever_their_byte() -> None:
-    net = ScreenEncoder(stack=1, channels=(2, 3, 4), size=5)
-    frames, none = torch.zeros(1, 1, 72, 20, dtype=torch.uint8), torch.zeros(1, 9, 10, dtype=torch.uint8)
-    one, other = none.clone(), none.clone()
-    one[0, 4, 4], other[0, 4, 4] = 1, 255
-    assert torch.equal(net(frames, one), net(frames, other))
-    assert not torch.equal(net(frames, one), net(frames, none))
+def test_the_network_tells_never_once_and_often_apart() -> None:
+    net = ScreenEncoder(stack=1, channels=(8, 8, 8), size=5)
+    frames, visited = torch.full((3, 1, 72, 20), 255, dtype=torch.uint8), torch.zeros(3, 9, 10, dtype=torch.uint8)
+    visited[:, 4, 4] = torch.tensor([0, 1, 5])
+    never, once, often = net(frames, visited)
+    assert not torch.equal(never, once) and not torch.equal(once, often)
 
 
 def test_ids_are_looked_up_and_equal_vocabularies_share_a_table() -> None:

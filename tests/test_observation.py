@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from daddy_puffer.envs import RedEnv
 from daddy_puffer.envs.observation import UPSTREAM_KEYS, Observer, VisitedCells
 from daddy_puffer.game.state import RAM_SIZE, GameState
+from daddy_puffer.types import MOST_VISITED
 
 STEPS = 250
 
@@ -40,6 +41,21 @@ def test_a_new_episode_shows_none_of_the_old_ones_cells() -> None:
         mask = observer.observe(screen, state, visited)["visited_mask"][:, :, 0]
         lit.append((bool(mask[32, 24 + 4]), bool(mask[32, 40 + 4])))
     assert lit == [(True, False), (False, True)]
+
+
+def test_levels_count_how_often_the_player_came_there() -> None:
+    visited = VisitedCells()
+    levels = []
+    for _ in range(8):
+        for x in (5, 5, 6):  # standing still does not count
+            cells, maps = visited.visit(0, x, 5)
+        levels.append(int(visited.around()[4, 3]))
+    assert levels == [1, 2, 2, 3, 3, 3, 3, 4] and (cells, maps) == (2, 1)
+    for _ in range(1 << 16):
+        visited.visit(0, 5, 5), visited.visit(0, 6, 5)
+    assert visited.around()[4, 3] == MOST_VISITED
+    visited.restore(visited.cells())
+    assert visited.around()[4, 4] == 1 and visited.world.sum() == 2, "what was before counts once"
 
 
 def test_only_the_keys_that_were_asked_for_are_there() -> None:

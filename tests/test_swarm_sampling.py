@@ -16,10 +16,12 @@ from daddy_puffer.swarm.sampling import learnability, stages
 def candidates(count: int, **given: list[float]) -> Candidates:
     """N states alike, each in a cell of its own, but for what is `given`."""
     zeros = np.zeros(count)
-    values: dict[str, np.ndarray] = {name: zeros for name in ("progress", "made", "visits", "tried", "gained")}
+    names = ("region_visits", "progress", "made", "visits", "tried", "gained")
+    values: dict[str, np.ndarray] = {name: zeros for name in names}
     values.update({name: np.array(value, float) for name, value in given.items()})
     cell = values.pop("cell", np.arange(count)).astype(np.int64)
-    return Candidates(cell=cell, **values)
+    region = values.pop("region", zeros).astype(np.int64)
+    return Candidates(cell=cell, region=region, **values)
 
 
 @st.composite
@@ -32,7 +34,14 @@ def any_candidates(draw: st.DrawFn) -> Candidates:
     tried = counts(10**6)
     gained = [min(a, b) for a, b in zip(tried, counts(10**6), strict=True)]
     return candidates(
-        count, cell=counts(3), progress=counts(84), made=counts(10**9), visits=counts(10**9), tried=tried, gained=gained
+        count,
+        cell=counts(3),
+        region=counts(2),
+        progress=counts(84),
+        made=counts(10**9),
+        visits=counts(10**9),
+        tried=tried,
+        gained=gained,
     )
 
 
@@ -60,6 +69,14 @@ def test_go_explore_weighs_cells_by_one_over_root_of_visits_plus_one() -> None:
     states = candidates(3, visits=[0, 3, 8])
     chances = probabilities("go_explore", states, np.random.default_rng(0))
     np.testing.assert_allclose(chances, np.array([1, 1 / 2, 1 / 3]) / (1 + 1 / 2 + 1 / 3))
+
+
+def test_go_explore_weighs_a_map_by_its_own_visits_however_many_cells_it_has() -> None:
+    states = candidates(4, region=[1, 1, 1, 2], region_visits=[99, 99, 99, 3], visits=[0, 3, 8, 3])
+    chances = probabilities("go_explore", states, np.random.default_rng(0))
+    known, frontier = 1 / 10, 1 / 2
+    np.testing.assert_allclose(chances[3], frontier / (known + frontier))
+    np.testing.assert_allclose(chances[:3] / chances[:3].sum(), np.array([1, 1 / 2, 1 / 3]) / (1 + 1 / 2 + 1 / 3))
 
 
 def test_states_of_one_cell_share_its_weight() -> None:

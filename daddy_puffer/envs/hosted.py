@@ -27,7 +27,7 @@ from daddy_puffer.errors import UserError
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.milestones import milestone_bits, milestones_reached
 from daddy_puffer.game.state import GameState, RamReader, offset
-from daddy_puffer.types import VISITED_SHAPE
+from daddy_puffer.types import MOST_VISITED, VISITED_SHAPE
 
 Observation = dict[str, NDArray[np.generic]]
 _X, _Y = offset(at.X), offset(at.Y)
@@ -66,7 +66,7 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._has_begun = False
         self._forget: Callable[[], None] | None = None
         self.game_state = GameState(self._reader.read())
-        visited = spaces.Box(0, 1, VISITED_SHAPE, np.uint8)
+        visited = spaces.Box(0, MOST_VISITED, VISITED_SHAPE, np.uint8)
         self.observation_space = spaces.Dict({**env.observation_space.spaces, "visited": visited})
 
     def play_episodes(self, start: Path, forget: Callable[[], None] | None = None) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.maps import WORLD_HEIGHT, WORLD_WIDTH, world_cell
 from daddy_puffer.game.state import BAG_SLICE, EVENT_SLICE, PARTY_SLICE, GameState, offset
-from daddy_puffer.types import VISITED_SHAPE
+from daddy_puffer.types import MOST_VISITED, VISITED_SHAPE
 
 Array8 = NDArray[np.uint8]
 Builder = Callable[[bytes], dict[str, NDArray[np.generic]]]
@@ -56,40 +56,48 @@ def pack_two_bit(greys: Array8) -> Array8:
 
 
 class VisitedCells:
-    """Which cells this episode has stepped on, as counts and as a picture of the world."""
+    """How often this episode came onto each cell, as counts and as a picture of the world.
+
+    The picture shows levels: 0 never, 1 once, 2 two or three times, 3 four to seven times, at most `MOST_VISITED`.
+    Where all that is in sight is known, they tell a way that was tried twice from one that was walked to and fro.
+    """
 
     def __init__(self) -> None:
         """Nothing visited."""
         self.version = 0  # another one for every other picture of the world
         self.world: Array8 = np.zeros((WORLD_HEIGHT, WORLD_WIDTH), np.uint8)
-        self._cells: set[tuple[int, int, int]] = set()
+        self._times: dict[tuple[int, int, int], int] = {}  # the player came onto the cell
         self._maps: set[int] = set()
+        self._cell: tuple[int, int, int] | None = None
         self._here = (0, 0)
 
     def clear(self) -> None:
         """A new episode."""
         self.version += 1
         self.world[:] = 0
-        self._cells.clear()
+        self._times.clear()
         self._maps.clear()
+        self._cell = None
 
     def visit(self, map_id: int, x: int, y: int) -> tuple[int, int]:
         """Stand on a cell; returns how many cells and maps were visited so far."""
         cell = (map_id, x, y)
-        if cell not in self._cells:
-            self._cells.add(cell)
+        if cell != self._cell:
+            self._cell, self._here = cell, world_cell(map_id, x, y)
             self._maps.add(map_id)
-            self.version += 1
-            self.world[world_cell(map_id, x, y)] = 1
-        self._here = world_cell(map_id, x, y)
-        return len(self._cells), len(self._maps)
+            self._times[cell] = times = self._times.get(cell, 0) + 1
+            level = min(times.bit_length(), MOST_VISITED)
+            if self.world[self._here] != level:
+                self.world[self._here] = level
+                self.version += 1
+        return len(self._times), len(self._maps)
 
     def cells(self) -> Array8:
         """Map, x and y of those visited, u8 `[V, 3]`, in no order."""
-        return np.array(list(self._cells), np.uint8).reshape(-1, 3)
+        return np.array(list(self._times), np.uint8).reshape(-1, 3)
 
     def restore(self, cells: Array8) -> None:
-        """Make exactly these `[V, 3]` the visited ones."""
+        """Make exactly these `[V, 3]` the visited ones, once each."""
         self.clear()
         for map_id, x, y in cells.tolist():
             self.visit(map_id, x, y)
@@ -100,7 +108,7 @@ class VisitedCells:
         return self.version, self._here
 
     def around(self, rows: int = VISITED_SHAPE[0]) -> Array8:
-        """U8 `[rows, 10]`: the cells on the screen, the player's at [4, 4]; a view."""
+        """U8 `[rows, 10]`: levels of the cells on the screen, the player's at [4, 4]; a view."""
         row, column = self._here
         return self.world[row - 4 : row - 4 + rows, column - 4 : column + 6]
 
@@ -180,7 +188,7 @@ class Observer:
         cell = 16 // self._stride
         # one broadcast copy: [10 cells, pixels of a cell, 10 cells, bytes of a cell]
         mask = np.empty((10, cell, 10, width // 10), np.uint8)
-        mask[:] = (visited.around(10) * np.uint8(255))[:, None, :, None]
+        mask[:] = ((visited.around(10) != 0) * np.uint8(255))[:, None, :, None]
         top = 3 * cell // 8
         return mask.reshape(-1, width, 1)[top : top + height]
 

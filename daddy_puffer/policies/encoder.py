@@ -6,8 +6,9 @@ In: frames u8 `[N, stack, 72, 20]` (2 bits a pixel) or `[N, stack, 72, 80]`, vis
 The screen is a grid of 4x4-pixel tiles, 2x2 of which are one cell the player can stand on; between actions it is
 aligned, with the player on cell (4, 4). So the three convolutions have windows that touch but do not overlap: tile by
 tile (4x4 pixels), cell by cell (2x2 tiles), block by block (3x3 cells, of which the player's neighbourhood is one; the
-10 columns are filled up to 12). That makes each a plain matrix product. A visited cell is one number for its 8x8
-pixels, so it enters where a cell is one place; that is the same as a constant 8x8 patch of an extra channel.
+10 columns are filled up to 12). That makes each a plain matrix product. A visited cell is two numbers for its 8x8
+pixels (been there; how often, as a level), so it enters where a cell is one place; that is the same as constant 8x8
+patches of two extra channels.
 
 On a CPU more time goes into moving unpacked frames through main memory than into arithmetic, hence `_Tower`: it takes
 a few frames at a time through all three while they are in the cache, and unpacks again in the backward pass.
@@ -34,6 +35,7 @@ BLOCK_COLUMNS = -(-CELL_COLUMNS // BLOCK)
 BLOCKS = BLOCK_ROWS * BLOCK_COLUMNS
 CPU_CHUNK_FRAMES = 128  # frames unpacked at a time, 3 MB; measured fastest of 32 to 512
 GPU_CHUNK_FRAMES = 16_384
+LEVEL_SCALE = 4.0  # of the levels of visited cells: where the player goes to and fro they soon are 3 to 6
 EMBEDDING_SIZE = 16  # numbers an id is looked up as
 
 IdFields = tuple[tuple[str, int, int], ...]  # (vocabulary, field of `structured`, number of ids)
@@ -77,9 +79,9 @@ def blocks_to_cells(blocks: Tensor) -> Tensor:
 
 
 class _Tower(torch.autograd.Function):
-    """The three convolutions, each with a rectifier: packed frames and `seen` f32 `[N * 90, 1]` to `[N * 12, C3]`.
+    """The three convolutions, each with a rectifier: packed frames and `seen` f32 `[N * 90, 2]` to `[N * 12, C3]`.
 
-    Weights: tile `[4 * stack * 4, C1]`, cell `[2, 2 * C1, C2]` (upper, lower half), seen `[1, C2]`,
+    Weights: tile `[4 * stack * 4, C1]`, cell `[2, 2 * C1, C2]` (upper, lower half), seen `[2, C2]`,
     block `[9 * C2, C3]`; a bias for each of the three.
     """
 
@@ -112,7 +114,14 @@ class _Tower(torch.autograd.Function):
         frames, seen, tiles, blocks, out, cell, block = ctx.saved_tensors
         channels = tiles.shape[-1]
         inputs = frames.shape[1] * TILE * TILE
-        sizes = ((inputs, channels), (channels,), cell.shape, (1, cell.shape[2]), (cell.shape[2],), block.shape)
+        sizes = (
+            (inputs, channels),
+            (channels,),
+            cell.shape,
+            (seen.shape[1], cell.shape[2]),
+            (cell.shape[2],),
+            block.shape,
+        )
         total = [grad.new_zeros(size) for size in (*sizes, (block.shape[1],))]
         rectify = torch.ops.aten.threshold_backward
         for begin, end in _chunks(frames):
@@ -150,7 +159,7 @@ class ScreenEncoder(nn.Module):
         self.tile_bias = nn.Parameter(torch.zeros(tile))
         self.cell_weight = _rectifier_weight(4 * tile, cell)
         self.cell_bias = nn.Parameter(torch.zeros(cell))
-        self.visited_weight = nn.Parameter(torch.randn(1, cell))
+        self.visited_weight = nn.Parameter(torch.randn(2, cell))
         self.block_weight = _rectifier_weight(BLOCK**2 * cell, block)
         self.block_bias = nn.Parameter(torch.zeros(block))
         self.merge = nn.Linear(BLOCKS * block, size)
@@ -162,7 +171,7 @@ class ScreenEncoder(nn.Module):
             frames = pack_pixels(frames)
         blocks = _Tower.apply(
             frames,
-            (visited != 0).to(torch.float32).view(-1, 1),
+            torch.stack([visited != 0, visited / LEVEL_SCALE], dim=-1).view(-1, 2),
             self.tile_weight / 3.0,  # ink is 0..3
             self.tile_bias,
             self.cell_weight.view(2, -1, len(self.cell_bias)),

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from daddy_puffer.errors import UserError
-from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, VISITED_SHAPE, Array, EpisodeFlag, StepBatch
+from daddy_puffer.types import MOST_VISITED, PACKED_WIDTH, SCREEN_HEIGHT, VISITED_SHAPE, Array, EpisodeFlag, StepBatch
 
 _FRAME_BYTES = SCREEN_HEIGHT * PACKED_WIDTH
 _VISITED_CELLS = VISITED_SHAPE[0] * VISITED_SHAPE[1]
@@ -37,7 +37,7 @@ class RowRing:
         self.count = 0  # rows written, of each environment
         self.fields: Fields = {
             "frames": ((_FRAME_BYTES,), np.uint8),
-            "visited": ((math.ceil(_VISITED_CELLS / 8),), np.uint8),  # packed bits
+            "visited": ((_VISITED_CELLS // 2,), np.uint8),  # two levels a byte
             # float16: ids up to 2,048 are exact, scaled fields keep 3 digits
             "structured": ((structured_size,), np.float16),
             "milestones": ((milestone_size,), np.uint8),
@@ -71,7 +71,8 @@ class RowRing:
         a = self.arrays
         seen = step.observation
         a["frames"][:, at] = seen["frames"][:, -1].reshape(self.num_envs, _FRAME_BYTES)
-        a["visited"][:, at] = np.packbits(seen["visited"].reshape(self.num_envs, _VISITED_CELLS), axis=1)
+        pairs = seen["visited"].reshape(self.num_envs, -1, 2)
+        a["visited"][:, at] = pairs[..., 0] << 4 | pairs[..., 1]
         a["structured"][:, at] = np.clip(seen["structured"], -_FLOAT16_MAX, _FLOAT16_MAX)  # no infinity
         a["milestones"][:, at] = seen["milestones"]
         a["reward"][:, at] = step.reward
@@ -96,7 +97,8 @@ class RowRing:
         mask = np.zeros_like(first)
         mask[:-1] = ~first[1:]  # what followed a row is its episode's next observation, or the row is no transition
         shape = row.shape
-        visited = np.unpackbits(self._take("visited", row), axis=-1, count=_VISITED_CELLS)
+        pairs = self._take("visited", row)
+        visited = np.stack((pairs >> 4, pairs & MOST_VISITED), axis=-1)
         return {
             "frames": self._stacks(base, time, row),
             "visited": visited.reshape(*shape, *VISITED_SHAPE),

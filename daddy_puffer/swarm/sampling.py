@@ -3,8 +3,9 @@
 In: `Candidates`, what is known of N states. Out: f64 `[N]` that adds up to 1. Knows no files and no game.
 
 Weights belong to cells: the states of one cell share its weight. Sources: `go_explore` is Ecoffet 2021 (Methods,
-"cell selection": 1 / sqrt(seen + 1)); Thompson draws are those of Thompson 1933 on Beta posteriors; p (1 - p) as a
-measure of what can be learned from a start is that of Tzannetos 2023 and Rutherford 2024.
+"cell selection": 1 / sqrt(seen + 1)), for maps and within them for cells; Thompson draws are those of Thompson 1933 on
+Beta posteriors; p (1 - p) as a measure of what can be learned from a start is that of Tzannetos 2023 and Rutherford
+2024.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class Candidates:
     """N states. All `[N]`."""
 
     cell: NDArray[np.int64]  # number of the cell that a state belongs to
+    region: NDArray[np.int64]  # number of the map it is on
+    region_visits: Floats  # episodes that have been to that map
     progress: Floats  # milestones reached in it
     made: Floats  # seconds since the epoch
     visits: Floats  # episodes that have been to its cell
@@ -46,7 +49,7 @@ def probabilities(mode: str, states: Candidates, rng: np.random.Generator) -> Fl
     if mode == "mixture":
         return mixture(states, rng)
     if mode == "go_explore":
-        return _over_cells(rarity(states.visits), states.cell)
+        return rare_places(states)
     if mode == "rubinstein":
         return newest_best(states)
     if mode == "progress":
@@ -57,6 +60,17 @@ def probabilities(mode: str, states: Candidates, rng: np.random.Generator) -> Fl
 def rarity(visits: Floats) -> Floats:
     """1 / sqrt(visits + 1), f64 `[N]` (Ecoffet 2021)."""
     return 1.0 / np.sqrt(visits + 1.0)
+
+
+def rare_places(states: Candidates) -> Floats:
+    """Rare maps first, then rare cells of the map, f64 `[N]`.
+
+    Known maps have many cells that are rare, one for every set of milestones, which would outweigh the frontier's few.
+    """
+    within = _over_cells(rarity(states.visits), states.cell)
+    _, region = np.unique(states.region, return_inverse=True)
+    weight = rarity(states.region_visits) * within / np.bincount(region, within)[region]
+    return weight / weight.sum()
 
 
 def mixture(states: Candidates, rng: np.random.Generator) -> Floats:

@@ -173,7 +173,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._place, self._flags = self._place_of(state), observation["milestones"].tobytes()
         self._places = {self._place}
         self._reached = self._first_reached = int.from_bytes(self._flags, "little")
-        self._cells = {self._cell_of(state)}
+        self._seen = {self._cell_of(state), _region_of(state.map_id)}
         if spawn:
             self._try(self.registry.outcomes.draw, spawn.tag)
         observation["episode"][SPAWN_FIELD] = self._spawn_id
@@ -193,7 +193,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
     def _arrive(self, state: GameState, place: tuple[int, int, int], flags: bytes) -> None:
         """Take note of another place, or of other milestones."""
         self._place, self._flags = place, flags
-        self._cells.add(self._cell_of(state))
+        self._seen |= {self._cell_of(state), _region_of(state.map_id)}
         new = int.from_bytes(flags, "little") & ~self._reached
         if new:
             self._reached |= new
@@ -241,7 +241,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         if self._going:
             self._going = False
             gained = bool(self._reached & ~self._first_reached)
-            self._try(self.registry.outcomes.end, self._tag, gained, self._cells)
+            self._try(self.registry.outcomes.end, self._tag, gained, self._seen)
 
     def _try(self, act: Callable[..., object], *arguments: Any) -> None:
         """A disk that is full or gone does not stop the training."""
@@ -254,6 +254,11 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
 def _is_free(state: GameState) -> bool:
     """The player can walk: no battle, no text, no scripted walk."""
     return not (state.battle_kind or state.in_text or state.ram[_JOY_IGNORE])
+
+
+def _region_of(map_id: int) -> str:
+    """Under which name visits of a whole map are counted, beside those of its cells."""
+    return f"map_{map_id}"
 
 
 def _compare(saved: SavedState, state: GameState) -> None:
@@ -273,6 +278,8 @@ def _candidates(states: list[SavedState], registry: StateRegistry) -> Candidates
     cells = {cell: number for number, cell in enumerate(dict.fromkeys(saved.cell for saved in states))}
     return Candidates(
         cell=np.array([cells[saved.cell] for saved in states]),
+        region=np.array([saved.map_id for saved in states]),
+        region_visits=np.array([tallies.seen[_region_of(saved.map_id)] for saved in states], np.float64),
         progress=np.array([saved.progress for saved in states], np.float64),
         made=np.array([saved.made for saved in states]),
         visits=np.array([tallies.seen[saved.cell] for saved in states], np.float64),

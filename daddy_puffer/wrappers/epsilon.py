@@ -3,7 +3,7 @@
 In: an environment with the keys `screen` (packed) and `visited`, and the attribute `game_state`. Out, each step:
 
 frames     u8  (stack, 72, 20)  the last frames, packed, oldest first; the first one repeated at an episode's start
-visited    u8  (9, 10)          cells on the screen stepped on in this episode, the player's at [4, 4]
+visited    u8  (9, 10)          cells on the screen: how often the player came there in this episode, as a level
 structured f32 (F,)             `game/features.py`
 milestones u8  (M,)             packed bits, `game/milestones.py`
 ledger     f32 (4,)             r_env, r_rnd, r_novel, r_bayes of this step, unweighted
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from daddy_puffer.game.features import FEATURE_COUNT, FeatureWriter
 from daddy_puffer.game.milestones import MILESTONE_BYTES, milestone_bits, milestone_key
 from daddy_puffer.game.state import GameState
-from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, VISITED_SHAPE, EpisodeFlag
+from daddy_puffer.types import MOST_VISITED, PACKED_WIDTH, SCREEN_HEIGHT, VISITED_SHAPE, EpisodeFlag
 
 Observation = dict[str, NDArray[np.generic]]
 _LEDGER, _EPISODE = np.zeros(4, np.float32), np.zeros(4, np.int32)
@@ -56,7 +56,7 @@ class EpsilonEnv(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self.observation_space = spaces.Dict(
             {
                 "frames": spaces.Box(0, 255, self._frames.shape, np.uint8),
-                "visited": spaces.Box(0, 1, VISITED_SHAPE, np.uint8),
+                "visited": spaces.Box(0, MOST_VISITED, VISITED_SHAPE, np.uint8),
                 "structured": spaces.Box(-np.inf, np.inf, (FEATURE_COUNT,), np.float32),
                 "milestones": spaces.Box(0, 255, (MILESTONE_BYTES,), np.uint8),
                 "ledger": spaces.Box(-np.inf, np.inf, (4,), np.float32),
