@@ -1,11 +1,11 @@
-# make demo | test | check | learning | bench | cartridge | test-upstream | clean
+# make demo | test | check | learning | bench | cartridge | test-upstream | test-cluster | clean
 VENV ?= .venv
 PYTHON := $(firstword $(foreach p,python3.11 python3.10 python3 python,$(shell $(p) -c 'import sys; assert (3, 10) <= sys.version_info[:2] < (3, 12); print("$(p)")' 2>/dev/null)))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UPSTREAM_PYTHON ?= $(BIN)/python
 
-.PHONY: demo test check learning bench cartridge test-upstream clean help
+.PHONY: demo test check learning bench cartridge test-upstream test-cluster clean help
 
 help:
 	@echo "make demo       train HierQ on the practice cartridge for a few minutes and show what it learned"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench      speed of environment, replay and learner"
 	@echo "make cartridge  rebuild the practice cartridge (needs Debian's sdcc 4.2.0)"
 	@echo "make test-upstream  the tests against pokemonred_puffer: UPSTREAM_PYTHON=<a Python it runs in> PYTHONPATH=<its checkout>:."
+	@echo "make test-cluster   the job files on a real Slurm, started here (Debian's slurm-wlm and munge), for minutes"
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.10 or 3.11 is needed: install it, or make python3.11 reachable in PATH"; exit 1; }
@@ -48,6 +49,9 @@ cartridge: $(STAMP)
 
 test-upstream: $(if $(filter $(BIN)/python,$(UPSTREAM_PYTHON)),$(STAMP))
 	$(UPSTREAM_PYTHON) -m pytest -q -m upstream tests/upstream
+
+test-cluster: $(STAMP)
+	$(BIN)/python -m pytest -q -m cluster tests/cluster
 
 clean:
 	rm -rf $(VENV) cartridge/build .pytest_cache .mypy_cache .ruff_cache .hypothesis
