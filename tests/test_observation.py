@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from daddy_puffer.envs import RedEnv
 from daddy_puffer.envs.observation import UPSTREAM_KEYS, Observer, VisitedCells
+from daddy_puffer.envs.scripted import ScriptedPlayer
 from daddy_puffer.game.state import RAM_SIZE, GameState
-from daddy_puffer.types import MOST_VISITED
+from daddy_puffer.types import MOST_VISITED, Action
 
 STEPS = 250
 
@@ -56,6 +57,25 @@ def test_levels_count_how_often_the_player_came_there() -> None:
     assert visited.around()[4, 3] == MOST_VISITED
     visited.restore(visited.cells())
     assert visited.around()[4, 4] == 1 and visited.world.sum() == 2, "what was before counts once"
+
+
+def test_the_first_word_with_everybody_counts_and_no_menu_does() -> None:
+    env, player = RedEnv(max_steps=10**6, keys=("screen", "visited")), ScriptedPlayer()
+    env.reset(seed=1)
+    while not env.game_state.talks:  # the player goes straight to the first leader; a trainer speaks first on the way
+        env.step(player.act(env.memory))
+    (x, y), talks = env.game_state.position, env.game_state.talks
+    assert talks == 1 and env.game_state.facing == 1 and env.game_state.in_text
+    leader = env.step(Action.B)[0]["visited"][3, 4]
+    assert leader == 1 and (env.game_state.map_id, x, y - 1) not in set(map(tuple, env.visited_cells().tolist()))
+    returns = env.summary()["returns"]
+    assert returns["talk"] == 1.0
+    env.reset(seed=1)
+    for _ in range(3):
+        env.step(Action.START)
+        assert env.game_state.talks == 0
+        env.step(Action.B)
+    env.close()
 
 
 def test_only_the_keys_that_were_asked_for_are_there() -> None:

@@ -10,8 +10,9 @@ from daddy_puffer.game import GameState
 from daddy_puffer.rewards import DEFAULT_WEIGHTS, TERMS, RewardSet
 
 
-def state(cells: int = 0, maps: int = 0, **bytes_at: int | bytes) -> GameState:
-    return GameState(GameState.from_memory(image(**bytes_at)).ram, cells_visited=cells, maps_visited=maps)
+def state(cells: int = 0, maps: int = 0, talks: int = 0, **bytes_at: int | bytes) -> GameState:
+    ram = GameState.from_memory(image(**bytes_at)).ram
+    return GameState(ram, cells_visited=cells, maps_visited=maps, talks=talks)
 
 
 def party(*members: bytes) -> bytes:
@@ -29,6 +30,7 @@ LEVEL_9 = party(creature(1, 9, 10, 40))
         ("badge", state(ad356=1), state(ad356=3), 1),
         ("cell", state(cells=4), state(cells=5), 1),
         ("new_map", state(maps=1), state(maps=2), 1),
+        ("talk", state(talks=3), state(talks=4), 1),
         ("level", state(ad163=LEVEL_9), state(ad163=party(creature(1, 11, 10, 40))), 2),
         ("level", state(ad163=party(creature(1, 14, 9, 9))), state(ad163=party(creature(1, 19, 9, 9))), 1 + 4 / 4),
         ("heal", state(ad163=LEVEL_9), state(ad163=party(creature(1, 9, 40, 40))), 30 / 40),

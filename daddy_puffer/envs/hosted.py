@@ -24,13 +24,11 @@ from numpy.typing import NDArray
 from daddy_puffer.envs.emulator import LOAD_ERRORS, release_buttons, save_machine
 from daddy_puffer.envs.observation import VisitedCells, screen_shape
 from daddy_puffer.errors import UserError
-from daddy_puffer.game import addresses as at
 from daddy_puffer.game.milestones import milestone_bits, milestones_reached
-from daddy_puffer.game.state import GameState, RamReader, offset
-from daddy_puffer.types import MOST_VISITED, VISITED_SHAPE
+from daddy_puffer.game.state import GameState, RamReader
+from daddy_puffer.types import MOST_VISITED, VISITED_SHAPE, Action
 
 Observation = dict[str, NDArray[np.generic]]
-_X, _Y = offset(at.X), offset(at.Y)
 
 
 class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
@@ -97,7 +95,7 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         observation, info = self.env.reset(seed=seed, options=options) if options else self.env.reset(seed=seed)
         self._visited.clear()
         self._steps = 0
-        return self._look(observation), info
+        return self._look(observation, None), info
 
     def step(self, action: np.int64) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step."""
@@ -105,7 +103,7 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._steps += 1
         if self._steps > self.max_steps:  # the host goes on with the same game; so does the map of what was visited
             self._steps = 0
-        observation = self._look(observation)
+        observation = self._look(observation, self.game_state, int(action))
         if self._start and self._steps == self.max_steps and not terminated:
             truncated = True
             info = {**info, **self.summary()}
@@ -119,6 +117,7 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
             "milestones": len(milestones_reached(milestone_bits(state))),
             "cells_visited": state.cells_visited,
             "maps_visited": state.maps_visited,
+            "talks": state.talks,
             "length": self._steps,
         }
         return {"episode": found}
@@ -156,10 +155,8 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
             said = f"save state of {len(state)} bytes does not fit ({type(error).__name__})"
             raise UserError(f"{said}: make it anew with this version of the emulator") from error
 
-    def _look(self, observation: Observation) -> Observation:
-        ram = self._reader.read()
-        cells, maps = self._visited.visit(ram[0], ram[_X], ram[_Y])
-        state = self.game_state = GameState(ram, cells_visited=cells, maps_visited=maps, step=self._steps)
+    def _look(self, observation: Observation, before: GameState | None, action: int = Action.B) -> Observation:
+        state = self.game_state = self._visited.look(before, action, self._reader.read(), self._steps)
         shown = np.zeros(VISITED_SHAPE, np.uint8) if state.battle_kind else self._visited.around().copy()
         return {**observation, "visited": shown}
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.maps import WORLD_HEIGHT, WORLD_WIDTH, world_cell
 from daddy_puffer.game.state import BAG_SLICE, EVENT_SLICE, PARTY_SLICE, GameState, offset
-from daddy_puffer.types import MOST_VISITED, VISITED_SHAPE
+from daddy_puffer.types import MOST_VISITED, VISITED_SHAPE, Action
 
 Array8 = NDArray[np.uint8]
 Builder = Callable[[bytes], dict[str, NDArray[np.generic]]]
@@ -31,6 +31,7 @@ _MAP, _BLACKOUT = offset(at.MAP), offset(at.BLACKOUT_MAP)
 _FACING, _BATTLE, _SCRIPT = offset(at.FACING), offset(at.IS_IN_BATTLE), offset(at.SS_ANNE_2F_SCRIPT)
 _SAFARI, _FLAGS_1, _FLAGS_4 = offset(at.SAFARI_STEPS), offset(at.STATUS_FLAGS_1), offset(at.STATUS_FLAGS_4)
 _HIDE_ROCKET = 70  # missable bit of the game corner's guard
+_AHEAD = ((0, 1), (0, -1), (-1, 0), (1, 0))  # x and y of the cell in front, by `GameState.facing`
 _SIX, _LEVELS, _TOP_BYTE = np.uint32(6), np.uint32(0x03030303), np.uint32(24)
 _GATHER = np.uint32(1 << 30 | 1 << 20 | 1 << 10 | 1)
 UPSTREAM_KEYS = (
@@ -59,7 +60,8 @@ class VisitedCells:
     """How often this episode came onto each cell, as counts and as a picture of the world.
 
     The picture shows levels: 0 never, 1 once, 2 two or three times, 3 four to seven times, at most `MOST_VISITED`.
-    Where all that is in sight is known, they tell a way that was tried twice from one that was walked to and fro.
+    Where all that is in sight is known, they tell a way tried twice from one that was walked to and fro. Whoever
+    was spoken to stands on a cell that is not 0 any more.
     """
 
     def __init__(self) -> None:
@@ -68,6 +70,7 @@ class VisitedCells:
         self.world: Array8 = np.zeros((WORLD_HEIGHT, WORLD_WIDTH), np.uint8)
         self._times: dict[tuple[int, int, int], int] = {}  # the player came onto the cell
         self._maps: set[int] = set()
+        self._addressed: set[tuple[int, int]] = set()  # map and number on it
         self._cell: tuple[int, int, int] | None = None
         self._here = (0, 0)
 
@@ -77,6 +80,7 @@ class VisitedCells:
         self.world[:] = 0
         self._times.clear()
         self._maps.clear()
+        self._addressed.clear()
         self._cell = None
 
     def visit(self, map_id: int, x: int, y: int) -> tuple[int, int]:
@@ -91,6 +95,24 @@ class VisitedCells:
                 self.world[self._here] = level
                 self.version += 1
         return len(self._times), len(self._maps)
+
+    def look(self, before: GameState | None, action: int, ram: bytes, step: int) -> GameState:
+        """What `ram` says after `action`, `before` being the state before it (None: an episode begins)."""
+        state = GameState(ram)
+        x, y = state.position
+        cells, maps = self.visit(state.map_id, x, y)
+        if before and action == Action.A and state.in_text and not (before.in_text or state.battle_kind):
+            self._address(state)
+        talks = len(self._addressed)
+        return GameState(ram, cells_visited=cells, maps_visited=maps, talks=talks, step=step)
+
+    def _address(self, state: GameState) -> None:
+        """A text box opened at the press of A: somebody, or a sign, is in front of the player."""
+        self._addressed.add((state.map_id, state.text_id))
+        (row, column), (right, down) = self._here, _AHEAD[state.facing]
+        if not self.world[row + down, column + right]:
+            self.world[row + down, column + right] = 1
+            self.version += 1
 
     def cells(self) -> Array8:
         """Map, x and y of those visited, u8 `[V, 3]`, in no order."""

@@ -31,14 +31,13 @@ from daddy_puffer.envs.observation import UPSTREAM_KEYS, Observer, VisitedCells
 from daddy_puffer.envs.rom import find_rom, find_state
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.milestones import milestone_bits, milestones_reached
-from daddy_puffer.game.state import GameState, RamReader, offset
+from daddy_puffer.game.state import GameState, RamReader
 from daddy_puffer.rewards import RewardSet
 from daddy_puffer.types import Action
 
 Observation = dict[str, NDArray[np.generic]]
 NOTHING_VISITED = np.zeros((0, 3), np.uint8)
 MAX_IGNORED_PRESSES = 1000  # upstream's bound on pressing through scripted walks
-_JOY_IGNORE, _X, _Y = offset(at.JOY_IGNORE), offset(at.X), offset(at.Y)
 
 
 class RedEnv(gymnasium.Env[Observation, np.int64]):
@@ -107,7 +106,7 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         self._visited.restore(options.get("visited", NOTHING_VISITED))
         self._steps = 0
         self._returns = [0.0] * len(self._returns)
-        self.game_state = self._look()
+        self.game_state = self._look(None)
         return self._observe(), {}
 
     def step(self, action: np.int64 | int) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -120,16 +119,14 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
             presses += 1
         emulator.render_frame()
         self._steps += 1
-        before, self.game_state = self.game_state, self._look()
+        before, self.game_state = self.game_state, self._look(self.game_state, int(action))
         terms = self._reward_set.by_term(before, self.game_state)
         self._returns = [total + term for total, term in zip(self._returns, terms, strict=True)]
         truncated = self._steps >= self.max_steps
         return self._observe(), sum(terms), False, truncated, self.summary() if truncated else {}
 
-    def _look(self) -> GameState:
-        ram = self._reader.read()
-        cells, maps = self._visited.visit(ram[0], ram[_X], ram[_Y])
-        return GameState(ram, cells_visited=cells, maps_visited=maps, step=self._steps)
+    def _look(self, before: GameState | None, action: int = Action.B) -> GameState:
+        return self._visited.look(before, action, self._reader.read(), self._steps)
 
     def _observe(self) -> Observation:
         return self._observer.observe(self._emulator.screen, self.game_state, self._visited)
@@ -143,6 +140,7 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
             "milestones": milestones_reached(milestone_bits(state)),
             "cells_visited": state.cells_visited,
             "maps_visited": state.maps_visited,
+            "talks": state.talks,
             "returns": dict(zip(self._reward_set.names, self._returns, strict=True)),
         }
 

@@ -38,6 +38,7 @@ BLACKOUT_MAP = 0xD719  # wLastBlackoutMap
 STATUS_FLAGS_1 = 0xD728  # wStatusFlags1
 STATUS_FLAGS_4 = 0xD72E  # wStatusFlags4
 MOVEMENT_FLAGS = 0xD736  # wMovementFlags
+TEXT_ID = 0xFF8C  # hSpriteIndexOrTextID: number on the map of whoever is spoken to, or of the sign that is read
 EVENTS = 0xD747  # wEventFlags, bit i = byte i // 8, bit i % 8
 EVENT_BYTES = 320
 

@@ -31,6 +31,7 @@ SEGMENTS: tuple[tuple[int, int], ...] = (
     (at.SS_ANNE_2F_SCRIPT, 1),
     (at.SURFING, at.MOVEMENT_FLAGS + 1 - at.SURFING),
     (at.EVENTS, at.EVENT_BYTES),
+    (at.TEXT_ID, 1),
 )
 MEMORY_SIZE = 0x10000
 _OFFSETS: dict[int, int] = {}
@@ -54,7 +55,7 @@ _BATTLE, _BADGES, _TILESET, _FONT = (
     offset(at.FONT_LOADED),
 )
 _PARTY_COUNT, _PARTY_MONS = offset(at.PARTY_COUNT), offset(at.PARTY_MONS)
-_EVENTS, _MISSABLES = offset(at.EVENTS), offset(at.MISSABLES)
+_EVENTS, _MISSABLES, _TEXT_ID = offset(at.EVENTS), offset(at.MISSABLES), offset(at.TEXT_ID)
 _OWNED, _SEEN = offset(at.DEX_OWNED), offset(at.DEX_SEEN)
 _BAG_COUNT, _BAG_ITEMS, _MONEY = offset(at.BAG_COUNT), offset(at.BAG_ITEMS), offset(at.MONEY)
 _ENEMY = offset(at.ENEMY_FIGHTER)
@@ -136,6 +137,7 @@ class GameState:
     ram: bytes
     cells_visited: int = 0
     maps_visited: int = 0
+    talks: int = 0
     step: int = 0
 
     @classmethod
@@ -178,6 +180,11 @@ class GameState:
     def in_text(self) -> bool:
         """A text box is open."""
         return self.ram[_FONT] != 0
+
+    @property
+    def text_id(self) -> int:
+        """Number on this map of whom or what the last text was of."""
+        return self.ram[_TEXT_ID]
 
     @property
     def battle_kind(self) -> int:

@@ -13,6 +13,7 @@ DEFAULT_WEIGHTS: dict[str, float] = {
     "badge": 10.0,
     "cell": 0.2,
     "new_map": 2.0,
+    "talk": 1.0,
     "level": 0.5,
     "heal": 0.5,
     "damage": 0.5,

@@ -50,6 +50,11 @@ def new_map(before: GameState, after: GameState) -> float:
     return float(after.maps_visited - before.maps_visited)
 
 
+def talk(before: GameState, after: GameState) -> float:
+    """People spoken to and signs read for the first time in this episode, wherever they stand."""
+    return float(after.talks - before.talks)
+
+
 def level(before: GameState, after: GameState) -> float:
     """Levels of the whole party gained; a quarter each above a sum of 15."""
     if before.ram[PARTY_SLICE] == after.ram[PARTY_SLICE]:
@@ -119,6 +124,7 @@ TERMS: dict[str, Term] = {
     "badge": badge,
     "cell": cell,
     "new_map": new_map,
+    "talk": talk,
     "level": level,
     "heal": heal,
     "damage": damage,
