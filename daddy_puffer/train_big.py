@@ -25,7 +25,7 @@ def train_big(
     rom: Annotated[str | None, typer.Option(help="your pokemon_red.gb; default: the practice cartridge")] = None,
     seed: Annotated[int | None, typer.Option(help="seed of everything random")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
-    vectorization: Annotated[str | None, typer.Option(help="serial or multiprocessing")] = None,
+    vectorization: Annotated[str | None, typer.Option(help="serial, multiprocessing or ray")] = None,
     resume: Annotated[Path | None, typer.Option(help="run folder or checkpoint to go on from")] = None,
 ) -> None:
     """Train a HierQ agent."""

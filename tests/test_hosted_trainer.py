@@ -23,6 +23,7 @@ from support import MILESTONE_BYTES, STACK, STRUCTURED, FakeLearner, FakeRed
 
 from daddy_puffer.config import Config, ReplayConfig
 from daddy_puffer.errors import UserError
+from daddy_puffer.game.features import FEATURES
 from daddy_puffer.learner import hosted
 from daddy_puffer.learner.hosted import (
     HostedTrainer,
@@ -35,7 +36,9 @@ from daddy_puffer.learner.trainer import TrainingDivergedError
 from daddy_puffer.policies.hierq import HierQ, ObservationSpec
 from daddy_puffer.policies.hosted import HostedHierQ, HostedRecurrentHierQ
 from daddy_puffer.replay import SequenceReplay
+from daddy_puffer.telemetry.live import SCREENS_EVERY, LiveReader, unpack_looks, unpack_screens
 from daddy_puffer.types import Action, StepBatch
+from daddy_puffer.watch.moment import Moment
 
 ENVS = 4
 TRAIN = {
@@ -54,6 +57,7 @@ TRAIN = {
     "anneal_lr": False,
     "env": "Tiny",
     "exp_id": "run",
+    "live_interval": 0,  # the fake tells nothing that could be watched
     "replay": {"capacity": 2000, "learning_starts": 40, "sequence_length": 10, "burn_in": 2, "batch_size": 4},
 }
 
@@ -203,18 +207,21 @@ def serial(count: int = ENVS, creator: Any = packed) -> Any:
     return pufferlib.vector.Serial([creator] * count, [[]] * count, [{}] * count, count)
 
 
-def make_policy() -> torch.nn.Module:
-    spec = ObservationSpec(stack=STACK, structured=STRUCTURED, milestones=8 * MILESTONE_BYTES)
+def make_policy(structured: int = STRUCTURED) -> torch.nn.Module:
+    spec = ObservationSpec(stack=STACK, structured=structured, milestones=8 * MILESTONE_BYTES)
     torch.manual_seed(1)
     inner = HostedRecurrentHierQ(HostedHierQ(HierQ(spec, len(Action), Config().policy), {}))
     return torch.nn.ModuleList([inner])  # the host's wrapper
 
 
-def make_trainer(tmp_path: Path, vecenv: Any = None, client: Any = None, **settings: Any) -> tuple[Any, Host]:
+def make_trainer(
+    tmp_path: Path, vecenv: Any = None, client: Any = None, policy: Any = None, **settings: Any
+) -> tuple[Any, Host]:
     host = Host()
     config = OmegaConf.create({**TRAIN, "data_dir": str(tmp_path), **settings})
     vecenv = vecenv or serial(config.num_envs)
-    trainer = HostedTrainer(host, Loop, "name", config=config, vecenv=vecenv, policy=make_policy(), wandb_client=client)
+    policy = policy or make_policy()
+    trainer = HostedTrainer(host, Loop, "name", config=config, vecenv=vecenv, policy=policy, wandb_client=client)
     return trainer, host
 
 
@@ -434,6 +441,60 @@ def test_other_numbers_of_environments(tmp_path: Path, vecenv: str) -> None:
     )
     run(trainer)
     assert host.dashboards[-1]["updates"] > 0 and math.isfinite(host.dashboards[-1]["loss"])
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_who_watches_sees_every_environment(tmp_path: Path, uneven: bool) -> None:
+    envs = Uneven([serial(2, walking), serial(2, walking)]) if uneven else serial(ENVS, walking)
+    policy = make_policy(len(FEATURES))
+    trainer, _ = make_trainer(tmp_path, envs, policy=policy, live_interval=1e-6)
+    now = time.time()
+    run(trainer)
+    reader = LiveReader(tmp_path / "run/live")
+    session, count, looks = reader.looks()
+    assert session and count == ENVS and len(looks) > 200 / ENVS
+    assert all(now - 1 < one.seconds <= time.time() for one in looks)
+    steps = np.array([one.step for one in looks])
+    assert (np.diff(steps) >= 0).all() and 200 < steps[-1] <= trainer._trainer.counters.steps
+    rows = np.stack([unpack_looks(one.payload) for one in looks])
+    assert (rows["map"] == 7).all() and (rows["milestones"] == 2).all()
+    np.testing.assert_array_equal(rows["x"], rows["length"])  # the watched game walks a square to the right each step
+    assert rows["length"].min() == 0 and rows["length"].max() == 9
+    begun = np.diff(rows["episode"].astype(int), axis=0) > 0
+    np.testing.assert_array_equal(begun, np.diff(rows["length"].astype(int), axis=0) < 0)
+    assert all(len(set(episodes)) == ENVS for episodes in rows["episode"])
+    shown, screens = reader.screens()
+    assert shown == ENVS and screens is not None
+    levels = unpack_screens(screens.payload)
+    lengths = rows["length"][[one.number for one in looks].index(screens.number * SCREENS_EVERY)]
+    np.testing.assert_array_equal(levels[:, 0, 3], lengths & 3)
+    assert Moment(tmp_path / "run").live(0, -1, -1)["envs"] == ENVS, "daddy-puffer watch takes the folder"
+
+
+def test_nobody_watches_where_the_interval_is_nought(tmp_path: Path) -> None:
+    trainer, _ = make_trainer(tmp_path, live_interval=0, total_timesteps=64)
+    run(trainer)
+    assert not (tmp_path / "run/live").exists()
+
+
+class Walking(FakeRed):
+    """Tells where it is in the fields of the game: x counts the steps on map 7."""
+
+    def __init__(self) -> None:
+        super().__init__(terminate_at=9, truncate_at=0)
+        box = gymnasium.spaces.Box(-np.inf, np.inf, (len(FEATURES),), np.float32)
+        self.observation_space = gymnasium.spaces.Dict({**self.observation_space.spaces, "structured": box})
+
+    def _observe(self, *args: Any) -> dict[str, np.ndarray]:
+        seen = super()._observe(*args)
+        seen["structured"] = np.zeros(len(FEATURES), np.float32)
+        for name, value in (("map_id", 7), ("x", self.count / 32 - 1)):
+            seen["structured"][[feature for feature, _ in FEATURES].index(name)] = value
+        return seen
+
+
+def walking() -> Any:
+    return packed(Walking())
 
 
 def test_the_learning_rate_is_annealed_and_logs_are_rare(tmp_path: Path) -> None:

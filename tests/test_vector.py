@@ -176,6 +176,17 @@ def test_silent_worker_times_out_and_is_killed():
     assert all(not p.is_alive() for p in env.processes)
 
 
+def test_a_worker_told_to_end_serves_on_and_leaves_when_nothing_more_is_asked():
+    with make(2) as env:
+        env.reset(0)
+        worker = env.processes[0]
+        os.kill(worker.pid, signal.SIGTERM)
+        for _ in range(5):
+            env.step(np.zeros(4, int))
+        worker.join(timeout=20)
+        assert worker.exitcode == 0
+
+
 def test_close_leaves_no_process_and_may_be_repeated():
     env = make(2)
     env.reset(0)

@@ -15,6 +15,7 @@ terminal to the host, and is bootstrapped here. `train.compile` has nothing to c
 
 `train.rnd_weight` pays r_rnd as in the stand-alone trainer, for all environments at once; it does without
 the wrapper. The host's checkpoints hold the network alone: nothing of replay, RND, novelty or posteriors is saved.
+`train.live_interval` likewise: where the environments are is in `live/`, beside the checkpoints, for `watch`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -35,11 +36,13 @@ from torch import Tensor, nn
 from daddy_puffer.config import Config, load_config
 from daddy_puffer.errors import UserError
 from daddy_puffer.learner.learner import Learner
+from daddy_puffer.learner.live_samples import ScatteredLooks
 from daddy_puffer.learner.trainer import Replay, Trainer
 from daddy_puffer.policies.exploration import RepeatedExploration
 from daddy_puffer.policies.hierq import HierQ
 from daddy_puffer.policies.hosted import KEYS, HostedRecurrentHierQ
 from daddy_puffer.replay import make_replay
+from daddy_puffer.telemetry.live import LiveWriter
 from daddy_puffer.types import Array, EpisodeFlag, StepBatch
 
 LEDGER = "ledger"  # key beside those that the policy reads
@@ -64,6 +67,7 @@ def hosted_config(train: DictConfig, *, num_envs: int, frame_stack: int) -> Conf
         "train.seed": train.seed,
         "train.device": str(train.device),
         "train.threads": train.get("threads"),
+        "train.live_interval": train.get("live_interval"),
         "intrinsic.rnd_weight": train.get("rnd_weight", 0.0),
         "learner.anneal_learning_rate": bool(train.get("anneal_lr", False)),
     }
@@ -205,6 +209,8 @@ class StepwiseTrainer(Trainer):
         """`spaces` of the observation; `together`: every batch holds all environments."""
         env: Any = SimpleNamespace(num_envs=num_envs, num_actions=num_actions, spaces=spaces)
         super().__init__(config, env, learner, replay, Path())
+        # called with every step of some environments, and the environment steps so far: whoever watches the run
+        self.see: Callable[[StepBatch, int], object] = lambda batch, step: None
         self._state = learner.initial_state(num_envs)
         self._rows = RowQueues(num_envs)
         self._explorers = [self._exploration] if together else [self._explorer(env_id) for env_id in range(num_envs)]
@@ -218,6 +224,7 @@ class StepwiseTrainer(Trainer):
         """Choose the actions i64 `[B]` of these environments, and keep what was seen."""
         batch = self._with_curiosity(batch)
         self._count(batch)
+        self.see(batch, self.counters.steps)
         ids = batch.env_ids
         before = self._state[ids]
         with self._timers("act"):
@@ -365,6 +372,9 @@ class HostedTrainer:
         self.policy = HostedPolicy(self._trainer, self._watched, policy, alone=config.num_envs == 1)
         self.experience = StepCounter(self._trainer, self.profile.learn, config.batch_size)
         self.optimizer = self._trainer.learner.optimizer
+        interval, count = self._trainer.config.train.live_interval, int(self._watched.num_agents)
+        self._live = LiveWriter(Path(config.data_dir) / str(config.exp_id) / "live", count, interval)
+        self._trainer.see = ScatteredLooks(self._live, count, interval).see
 
     def train(self) -> None:
         """Wait for the last update of the epoch; show, log and save as the host does."""
@@ -398,6 +408,7 @@ class HostedTrainer:
     def close(self) -> None:
         """The host's own; the thread of the updates ends."""
         self._trainer.close()
+        self._live.close()
         super().close()  # type: ignore[misc]
 
     def _shown(self) -> dict[str, float]:

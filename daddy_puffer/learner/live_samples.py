@@ -5,12 +5,14 @@ Knows no file.
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from daddy_puffer.game.features import FEATURES
 from daddy_puffer.learner.step_samples import places
 from daddy_puffer.telemetry.live import FROM_STATE, IN_BATTLE, IN_TEXT, LOOK, LiveWriter
-from daddy_puffer.types import Array, StepBatch
+from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, Array, StepBatch
 
 _INDEX = {name: index for index, (name, _) in enumerate(FEATURES)}
 _BADGES = [_INDEX[f"badge_{number}"] for number in range(1, 9)]
@@ -30,6 +32,41 @@ def look(batch: StepBatch, episode_ids: Array) -> Array:
     rows["length"] = np.minimum(episode[:, 1], 0xFFFF)
     rows["episode"] = episode_ids
     return rows
+
+
+class ScatteredLooks:
+    """`write_look` where a step is of some environments only, and nobody else numbers the episodes.
+
+    What is written of an environment is its last step but those of the last interval. Episodes are numbered as they
+    begin, from 0 on.
+    """
+
+    def __init__(self, live: LiveWriter, num_envs: int, interval_seconds: float) -> None:
+        """`interval_seconds` as `live` has it."""
+        self._live, self._interval = live, interval_seconds
+        self._rows = np.zeros(num_envs, LOOK)
+        self._screens = np.zeros((live.num_screens, SCREEN_HEIGHT, PACKED_WIDTH), np.uint8)
+        self._next = np.zeros(num_envs)  # when to look at it again
+        self._episode_ids = np.zeros(num_envs, np.int64)
+        self._begun = 0
+
+    def see(self, batch: StepBatch, step: int) -> None:
+        """Take a step of `batch.env_ids`; nearly always this costs a look at the clock."""
+        if not self._interval:
+            return
+        ids, first = batch.env_ids, batch.first
+        if first.any():
+            count = int(first.sum())
+            self._episode_ids[ids[first]] = np.arange(self._begun, self._begun + count)
+            self._begun += count
+        now = time.monotonic()
+        if now >= self._next[ids].min():
+            self._next[ids] = now + self._interval
+            self._rows[ids] = look(batch, self._episode_ids[ids])
+            shown = ids < self._live.num_screens
+            self._screens[ids[shown]] = batch.observation["frames"][shown, -1]
+        if self._next.all() and self._live.due():
+            self._live.write(step, self._rows, self._screens if self._live.wants_screens else None)
 
 
 def write_look(live: LiveWriter, batch: StepBatch, step: int, episode_ids: Array) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import csv
 import json
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,12 +19,14 @@ import yaml
 
 from daddy_puffer.config import YAML_PATHS
 from daddy_puffer.errors import UserError
+from daddy_puffer.files import read_archive
 from daddy_puffer.swarm.outcomes import Outcomes
 from daddy_puffer.types import Array
 
-MARKS = ("config.yaml", "meta.json", "episodes.csv", "metrics.csv", "progress.csv", "events.jsonl", "steps")
+MARKS = ("config.yaml", "meta.json", "episodes.csv", "metrics.csv", "progress.csv", "events.jsonl", "steps", "live")
 VIDEO_SUFFIXES = (".mp4", ".gif")
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError)
+_LARGEST_SHARD = 1 << 26  # bytes that a file of steps/ may unpack to: 8,192 rows take 2 MB
 
 _Table = TypeVar("_Table")
 
@@ -239,8 +239,8 @@ def read_steps(folder: Path, newest: int | None = None) -> Steps:
     shards: list[dict[str, Array]] = []
     for path in sorted(folder.glob("*.npz"))[-newest if newest else 0 :]:
         try:
-            with np.load(path, allow_pickle=False) as file:
-                shard = {name: np.asarray(file[name], np.int64) for name in names if name in file.files}
+            file = read_archive(path.read_bytes(), largest_bytes=_LARGEST_SHARD)
+            shard = {name: np.asarray(file[name], np.int64) for name in names if name in file}
             length = len(shard["step_global"])
             shard = {name: shard.get(name, np.full(length, -1)) for name in names}
             if all(column.shape == (length,) for column in shard.values()):

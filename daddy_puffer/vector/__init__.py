@@ -1,0 +1,16 @@
+"""Environments side by side, by PufferLib: `VectorEnv`. The only folder that imports pufferlib."""
+
+from daddy_puffer.vector.env import VectorEnv
+from daddy_puffer.vector.packed import AnyEnv, EnvFactory, PackedEnv, WorkerError, box_spaces
+from daddy_puffer.vector.red import RedFactory, make_vector
+
+__all__ = [
+    "AnyEnv",
+    "EnvFactory",
+    "PackedEnv",
+    "RedFactory",
+    "VectorEnv",
+    "WorkerError",
+    "box_spaces",
+    "make_vector",
+]

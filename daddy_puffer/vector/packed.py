@@ -1,0 +1,77 @@
+"""One environment as PufferLib packs it, one struct per row; what every backend steps.
+
+In: an environment factory. Out: `PackedEnv`. Knows no process, no node. `pufferlib.vector.Serial` steps them, inside
+each worker too. PyPI's 1.0.1 differs from what a trainer needs, hence `PackedEnv`:
+
+* a truncated environment is not reset by it: `PackedEnv` ends on truncation as on termination;
+* it swallows an exception of `reset(seed=...)` and tries again without seed: `PackedEnv` lets it through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+from pufferlib.emulation import GymnasiumPufferEnv
+
+from daddy_puffer.types import Array
+
+AnyEnv = gymnasium.Env[Any, Any]
+EnvFactory = Callable[[], AnyEnv]
+
+
+class WorkerError(RuntimeError):
+    """A worker raised, died or fell silent; the message carries its traceback where there is one."""
+
+
+class _Seeded(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Hands a seed to `reset` behind PufferLib's back, which would hide an exception of a seeded reset."""
+
+    pending_seed: int | None = None
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        seed, self.pending_seed = self.pending_seed, None
+        return self.env.reset(seed=seed, **kwargs)
+
+
+class PackedEnv(GymnasiumPufferEnv):
+    """One environment packed by PufferLib; ends on truncation too, passes on infos only at an episode's end.
+
+    An info is pickled through a pipe each time, so that what is needed every step travels in the observation.
+    """
+
+    def __init__(self, env: AnyEnv, env_id: int):
+        """Pack `env`; `env_id` is added to its infos."""
+        super().__init__(env=_Seeded(env))
+        self.env_id = env_id
+
+    def reset(self, seed: int | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start an episode; the info is dropped."""
+        self.env.pending_seed = seed
+        observation, _ = super().reset()
+        return observation, {}
+
+    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Step; the info is empty unless the episode ends."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        self.done = bool(terminated or truncated)
+        return observation, reward, terminated, truncated, {**info, "env_id": self.env_id} if self.done else {}
+
+
+def box_spaces(env: AnyEnv) -> dict[str, gymnasium.spaces.Box]:
+    """The parts of a Dict observation space of arrays."""
+    assert isinstance(env.observation_space, gymnasium.spaces.Dict)
+    return {name: space for name, space in env.observation_space.items() if isinstance(space, gymnasium.spaces.Box)}
+
+
+class PackedFactory:
+    """Builds `PackedEnv` number `env_id`; a class because closures do not cross a spawned process."""
+
+    def __init__(self, factory: EnvFactory, env_id: int):
+        self.factory = factory
+        self.env_id = env_id
+
+    def __call__(self) -> PackedEnv:
+        """Build it."""
+        return PackedEnv(self.factory(), self.env_id)
