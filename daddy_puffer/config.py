@@ -19,6 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from daddy_puffer.errors import UserError
 from daddy_puffer.files import replacing
 
+_LONGEST_FILE, _DEEPEST, _MOST_NODES = 1 << 18, 32, 20_000  # characters, levels and values of a YAML file
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -44,6 +46,8 @@ class EnvConfig:
         _require(self.max_steps >= 1, f"env.max_steps must be at least 1, got {self.max_steps}")
         _require(self.patience_steps >= 0, f"env.patience_steps is negative: {self.patience_steps}")
         _require(self.patience_reward >= 0.0, f"env.patience_reward is negative: {self.patience_reward}")
+        ok = 0 <= self.random_wait <= 3600  # a minute; replays look for a seed that waits so long
+        _require(ok, f"env.random_wait must be 0..3600 frames, got {self.random_wait}")
         _require(1 <= self.frame_stack <= 16, f"env.frame_stack must be 1..16, got {self.frame_stack}")
 
 
@@ -230,7 +234,7 @@ class TrainConfig:
     algorithm: str = "q"  # q; under pokemonred_puffer also ppo, its own trainer on the same network
     num_envs: int = 8
     num_workers: int = 2
-    vectorization: str = "multiprocessing"  # serial | multiprocessing
+    vectorization: str = "multiprocessing"  # serial | multiprocessing | ray (docs/RAY.md)
     total_steps: int = 1_000_000  # environment steps of all envs together
     seed: int = 7
     device: str = "auto"  # auto | cpu | cuda
@@ -250,7 +254,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        kinds = ("serial", "multiprocessing")
+        kinds = ("serial", "multiprocessing", "ray")
         _require(self.vectorization in kinds, f"train.vectorization must be one of {kinds}, got {self.vectorization!r}")
         algorithms = ("q", "ppo")
         ok = self.algorithm in algorithms
@@ -262,7 +266,7 @@ class TrainConfig:
         ok = self.record_episodes in kept
         _require(ok, f"train.record_episodes must be one of {kept}, got {self.record_episodes!r}")
         _require(self.keep_checkpoints >= 1, f"train.keep_checkpoints >= 1, got {self.keep_checkpoints}")
-        if self.vectorization == "multiprocessing":
+        if self.vectorization != "serial":
             ok = self.num_workers >= 1 and self.num_envs % self.num_workers == 0
             _require(ok, f"train.num_envs {self.num_envs} must be a multiple of train.num_workers {self.num_workers}")
 
@@ -297,9 +301,14 @@ class Config:
         _require(ok, "learner.expected_bootstrap needs exploration.temperature above 0")
 
     def for_evaluation(self) -> Config:
-        """The same without what is for training only: whole episodes, the game's own rewards, the true start."""
+        """The same without what is for training only: whole episodes, the game's own rewards, the true start.
+
+        A few games need no cluster: on this machine.
+        """
+        kind = "multiprocessing" if self.train.vectorization == "ray" else self.train.vectorization
         return replace(
             self,
+            train=replace(self.train, vectorization=kind),
             env=replace(self.env, patience_steps=0, patience_reward=0.0),
             intrinsic=IntrinsicConfig(),
             curriculum=replace(self.curriculum, mode="off"),
@@ -364,12 +373,46 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"config file {path} does not exist: give another --config, or leave it out for the defaults")
     try:
+        _check_size(path.read_text(encoding="utf-8"))
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a mapping of sections, found {type(content).__name__}")
     return {str(key): value for key, value in content.items()}
+
+
+def _check_size(text: str) -> None:
+    """Refuse what takes for ever to build, before it is built.
+
+    Raises:
+        ValueError: too long, too deep, or aliases of aliases make it too large.
+        yaml.YAMLError: it is no YAML.
+    """
+    if len(text) > _LONGEST_FILE:
+        raise ValueError(f"{len(text)} characters, {_LONGEST_FILE} are allowed")
+    anchors: dict[str, int] = {}
+    open_sizes: list[int] = [0]  # nodes, aliases written out, of every collection that is open
+    open_names: list[str | None] = [None]
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            open_sizes.append(1)
+            open_names.append(event.anchor)
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            size, name = open_sizes.pop(), open_names.pop()
+            open_sizes[-1] += size
+            if name is not None:
+                anchors[name] = size
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in anchors:
+                raise ValueError(f"alias {event.anchor} stands in itself, or for nothing")
+            open_sizes[-1] += anchors[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            open_sizes[-1] += 1
+            if event.anchor is not None:
+                anchors[event.anchor] = 1
+        if len(open_sizes) > _DEEPEST or open_sizes[-1] > _MOST_NODES:
+            raise ValueError(f"more than {_DEEPEST} levels, or {_MOST_NODES} values")
 
 
 def _take(sections: dict[str, Any], keys: tuple[str, ...], origin: str) -> dict[str, Any]:
@@ -415,7 +458,7 @@ def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
     OmegaConf.set_readonly(schema, False)
     try:
         return OmegaConf.to_object(OmegaConf.merge(schema, values))
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, OverflowError) as error:  # an overflow is an integer too long for a float
         raise UserError(f"{where}: {str(error).splitlines()[0]}") from error
 
 

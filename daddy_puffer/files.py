@@ -1,10 +1,22 @@
-"""Files that are whole or not there: written under a temporary name, then renamed. Knows no content."""
+"""Files that are whole or not there: written under a temporary name, then renamed; archives read with care.
+
+In: paths, bytes. Out: files, arrays. Knows no content.
+"""
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST_ARCHIVE = 1 << 28  # bytes that an archive of arrays may unpack to
+DAMAGED = ".damaged"  # ends the name of a file that was put aside because it cannot be read
 
 
 @contextmanager
@@ -13,3 +25,25 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(path.name + ".tmp")
     yield temporary
     temporary.replace(path)
+
+
+def put_aside(path: Path) -> Path:
+    """Rename a file that cannot be read, so that it is neither in the way nor lost; returns the new name."""
+    return path.replace(path.with_name(path.name + DAMAGED))
+
+
+def read_archive(data: bytes, largest_bytes: int = LARGEST_ARCHIVE) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file. Nothing in it is unpickled, and it is not unpacked when that takes too much memory.
+
+    Raises:
+        ValueError: it is no such archive, damaged, too large, or holds objects.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:  # it reads no more of a member than is said here
+            size = sum(member.file_size for member in archive.infolist())
+        if size > largest_bytes:
+            raise ValueError(f"it unpacks to {size} bytes, {largest_bytes} are allowed")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {name: np.asarray(arrays[name]) for name in arrays.files}
+    except Exception as error:  # damage makes zipfile, zlib and numpy raise nearly anything
+        raise ValueError(f"no archive of arrays, or a damaged one: {' '.join(str(error).split())}") from error

@@ -173,7 +173,7 @@ def _state_script(sidecar: Path, actions: Path) -> Script:
         machine = Machine(**{field.name: facts[field.name] for field in fields(Machine)})
         chain = Chain.from_bytes(actions.read_bytes())
         return Script(chain=chain, machine=machine, ram_hashes={}, state_sha256=str(facts["sha256"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"no state of a curriculum, or a damaged one: {error}") from error
 
 

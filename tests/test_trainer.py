@@ -259,7 +259,7 @@ sys.exit(stop.exit_code)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_signal_leaves_a_checkpoint_no_workers_and_its_exit_code(tmp_path: Path, number: signal.Signals):
     """The signal goes to the whole group, as Ctrl-C and SLURM send it."""
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
@@ -267,10 +267,7 @@ def test_signal_leaves_a_checkpoint_no_workers_and_its_exit_code(tmp_path: Path,
     assert process.stdout is not None
     workers = [int(word) for word in process.stdout.readline().split()[1:]]
     assert any("Interval" in line for line in process.stdout), "the run ended before its first interval"
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
+    os.killpg(process.pid, number)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 128 + number
     assert f"'reason': '{number.name}', 'interrupted': True" in output.splitlines()[-1]

@@ -7,6 +7,9 @@ as it was. All buttons are up after a state is loaded (PyBoy does not save them)
 from __future__ import annotations
 
 import io
+import os
+import signal
+import time
 import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
@@ -42,6 +45,8 @@ RELEASE = {
     Action.START: WindowEvent.RELEASE_BUTTON_START,
 }
 LOAD_ERRORS = (PyBoyException, ValueError, IndexError, KeyError, OverflowError, TypeError, EOFError)
+PROBE_FRAMES = 4  # that a new state must live through before it is trusted
+PROBE_SECONDS = 10.0  # in which it must; they take 10 ms
 HOLD_FRAMES = 8  # a button is down so long; what upstream does
 
 
@@ -107,22 +112,51 @@ class Emulator:
         """Become that machine, with all buttons up.
 
         Raises:
-            UserError: no save state of this emulator version and ROM; the machine is as before, but without `way_back`
-                it has to be loaded anew.
+            UserError: no save state of this emulator version and ROM, or one with which it does not run; the machine
+                is as before. Without `way_back`, which is for states known to be whole, it is not tried whether it
+                runs, and after an error it has to be loaded anew.
         """
         # saving takes 30 ms: a state that has loaded before, or was saved here, needs no way back
-        before = self.save_state() if way_back and hash(state) not in self._known_good else None
+        known = hash(state) in self._known_good
+        before = self.save_state() if way_back and not known else None
         try:
             self._pyboy.load_state(io.BytesIO(state))
+            if way_back and not known and not self._runs():
+                raise ValueError("the machine crashes or hangs")
         except LOAD_ERRORS as error:
             if before is not None:
                 self._pyboy.load_state(io.BytesIO(before))
             raise UserError(
                 f"save state of {len(state)} bytes does not fit PyBoy 2.7.0 and ROM {self.rom.title!r} "
-                f"({type(error).__name__}): make it anew with this version"
+                f"({type(error).__name__}: {' '.join(str(error).split())[:100]}): make it anew with this version"
             ) from error
         self._known_good.add(hash(state))
         release_buttons(self._pyboy)
+
+    def _runs(self) -> bool:
+        """Whether the machine lives through some frames, tried in a fork of this process.
+
+        A damaged clock makes PyBoy loop for ever, in compiled code that nothing interrupts.
+        """
+        if not hasattr(os, "fork"):
+            return True
+        child = os.fork()
+        if not child:
+            try:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                self._pyboy.tick(PROBE_FRAMES, True, False)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        pause, until = 0.001, time.monotonic() + PROBE_SECONDS
+        while time.monotonic() < until:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                return status == 0
+            time.sleep(pause)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return False
 
     def memory_image(self) -> bytes:
         """All 65,536 bytes of the address space."""

@@ -1,16 +1,18 @@
 """Checkpoints: one folder `step_<N>` each, complete or not there at all.
 
-In: a tree of tensors, numbers and strings. Out: the same tree. A folder is written aside and renamed, the link
-`latest` is replaced in one step, all but the newest few are deleted. Read back with `weights_only=True`, so that
-a file from elsewhere cannot run code.
+In: a tree of tensors, numbers and strings. Out: the same tree. A folder is written aside, synced and renamed, the link
+`latest` is replaced in one step, all but the newest few are deleted. When the disk is full what was begun is removed,
+and the older ones stay as they are. Read back with `weights_only=True`, so that a file from elsewhere cannot run code,
+after its checksums were compared: torch itself does not look at them.
 """
 
 from __future__ import annotations
 
+import io
 import os
-import pickle
 import random
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +29,21 @@ FORMAT = 1
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], config: Config, keep: int) -> Path:
-    """Write `folder/step_<step>`, point `latest` at it, keep the newest `keep`; returns the new folder."""
+    """Write `folder/step_<step>`, point `latest` at it, keep the newest `keep`; returns the new folder.
+
+    Raises:
+        OSError: the disk is full or gone; the checkpoints are as before.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(".*.tmp"):  # left by a killed run
         _remove(stale)
     final = folder / f"step_{step}"
     temporary = folder / f".{final.name}.tmp"
-    temporary.mkdir()
-    with (temporary / STATE_FILE).open("wb") as file:
-        torch.save({"format": FORMAT, "step": step, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    save_config(config, temporary / CONFIG_FILE)
+    try:
+        _write(temporary, {"format": FORMAT, "step": step, **state}, config)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)  # a full disk has no room for half a checkpoint
+        raise
     if final.exists():  # a rename does not replace a folder with files in it
         discarded = folder / f".{final.name}.old.tmp"
         final.rename(discarded)
@@ -49,6 +54,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], config: Conf
     link = folder / f".{LATEST}.tmp"
     link.symlink_to(final.name)
     link.replace(folder / LATEST)
+    _sync(folder)
     for old in _by_step(folder)[:-keep]:
         if old != final:
             _remove(old)
@@ -83,12 +89,13 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
     """
     file = path / STATE_FILE
     try:
+        _check_archive(file)
         state = torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{file} does not exist: is {path} a checkpoint folder?") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # damage makes torch and zipfile raise nearly anything
         raise UserError(f"{file} is damaged or no checkpoint: take an older one of {path.parent}") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") != FORMAT or not isinstance(state.get("step"), int):
         raise UserError(f"{file} is no checkpoint of format {FORMAT}: it was written by another version")
     return state
 
@@ -137,6 +144,45 @@ def to_arrays(tree: Any) -> Any:
     if isinstance(tree, list):
         return [to_arrays(value) for value in tree]
     return tree.cpu().numpy() if isinstance(tree, torch.Tensor) else tree
+
+
+def _write(folder: Path, state: dict[str, Any], config: Config) -> None:
+    """Make the folder with both files, on disk on return."""
+    whole = io.BytesIO()  # torch's own writer says of a full disk only that a position is not what it expected
+    torch.save(state, whole)
+    folder.mkdir()
+    with (folder / STATE_FILE).open("wb") as file:
+        file.write(whole.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+    save_config(config, folder / CONFIG_FILE)
+    _sync(folder / CONFIG_FILE)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_archive(file: Path) -> None:
+    """Compare every checksum.
+
+    Raises:
+        ValueError: one is wrong, or a part would unpack to more than it is on disk: torch packs nothing.
+        zipfile.BadZipFile: it is no archive.
+    """
+    with zipfile.ZipFile(file) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("packed")
+        if sum(member.file_size for member in archive.infolist()) > file.stat().st_size:
+            raise ValueError("larger than its file")
+        if (bad := archive.testzip()) is not None:
+            raise ValueError(f"{bad} is damaged")
 
 
 def _by_step(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Stopping a run from outside: the first Ctrl-C or SIGTERM asks it to finish, a second Ctrl-C interrupts it.
+"""Stopping a run from outside: a first Ctrl-C, SIGTERM or SIGUSR1 asks it to finish, a second Ctrl-C interrupts it.
 
 In: signals. Out: `StopSignals.received`, read by the loop, and the exit code the shell expects (128 + number).
 """
@@ -10,7 +10,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-WATCHED = (signal.SIGINT, signal.SIGTERM)
+WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last: Slurm's warning before the time limit
 
 
 class StopSignals:
@@ -39,7 +39,7 @@ class StopSignals:
 
     @property
     def exit_code(self) -> int:
-        """0, or what a shell reports for a program ended by the signal: 130 for Ctrl-C, 143 for SIGTERM."""
+        """0, or what a shell reports for a program ended by the signal: 130 Ctrl-C, 143 SIGTERM, 138 SIGUSR1."""
         return 0 if self.received is None else 128 + self.received
 
     def _note(self, number: int, _frame: FrameType | None) -> None:

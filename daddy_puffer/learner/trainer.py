@@ -11,6 +11,7 @@ happens does not depend on speed. Steps are counted without the reset rows, whic
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -43,6 +44,8 @@ from daddy_puffer.progress.tracker import ProgressTracker
 from daddy_puffer.swarm.sampling import stages
 from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, PhaseTimers, Record
 from daddy_puffer.types import Array, SequenceBatch, StepBatch
+
+_log = logging.getLogger(__name__)
 
 RECENT_EPISODES = 20  # episodes behind the mean return of a log line
 
@@ -177,6 +180,7 @@ class Trainer:
         )
         self._rnd = self._make_rnd() if config.intrinsic.rnd_weight else None
         self.last_checkpoint: Path | None = None
+        self._saved_at = -1  # environment steps when it was written, by this session
         self._owed_rows = 0.0
         self._trained: Array = np.zeros(0, np.int64)  # sequences of the update in progress
         self._recent: deque[EpisodeRecord] = deque(maxlen=RECENT_EPISODES)
@@ -202,6 +206,7 @@ class Trainer:
 
         Raises:
             TrainingDivergedError: no checkpoint is written then, so that the newest one is a good one.
+            UserError: the last checkpoint cannot be written; during training that is only a warning.
         """
         with self._updates:
             try:
@@ -209,12 +214,13 @@ class Trainer:
             except TrainingDivergedError:
                 raise
             except Exception:
-                self.save()  # a dead worker or a full disk should not cost what was learnt
+                self._try_to_save()  # a dead worker should not cost what was learnt
                 raise
             self._finish_update()
             if self._window.steps:
                 yield from self._report()
-            yield self.save()
+            if not self._is_saved:
+                yield self._last_save()
         yield Event("stop", self.counters.steps, {"reason": reason, "interrupted": stop.received is not None})
 
     def _run(self, stop: StopSignals) -> Generator[Record, None, str]:
@@ -226,10 +232,10 @@ class Trainer:
             yield from records
             if log.due(self.counters.steps):
                 yield from self._report()
-            if save.due(self.counters.steps):
-                yield self.save()
-            if film.due(self.counters.steps):
-                yield self.save()
+            due, film_due = save.due(self.counters.steps), film.due(self.counters.steps)
+            if due or film_due:
+                yield self._try_to_save()
+            if film_due and self._is_saved:
                 yield Event("film", self.counters.steps, {"checkpoint": str(self.last_checkpoint)})
             if stop.received is not None:
                 return stop.received.name
@@ -237,8 +243,42 @@ class Trainer:
                 return f"max_seconds {train.max_seconds:g}"
         return "all steps done"
 
+    @property
+    def _is_saved(self) -> bool:
+        """Whether the newest checkpoint is of this very step."""
+        return self._saved_at == self.counters.steps
+
+    def _try_to_save(self) -> Event:
+        """Write a checkpoint; a disk that is full costs a warning, and the next interval is the next attempt."""
+        try:
+            return self.save()
+        except OSError as error:
+            why, kept = error.strerror or str(error), self.last_checkpoint or "none yet"
+            later = "training goes on, the next interval tries again"
+            _log.warning("no checkpoint of step %d: %s; %s; newest: %s", self.counters.steps, why, later, kept)
+            return Event("no_checkpoint", self.counters.steps, {"reason": why, "newest": str(kept)})
+
+    def _last_save(self) -> Event:
+        """Write the checkpoint that a run ends with.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        try:
+            return self.save()
+        except OSError as error:
+            kept = f"make room, then --resume {self.last_checkpoint}" if self.last_checkpoint else "there is none"
+            raise UserError(
+                f"the checkpoint of step {self.counters.steps} cannot be written to {self.checkpoints}: "
+                f"{error.strerror or error}; {kept}"
+            ) from error
+
     def save(self) -> Event:
-        """Write a checkpoint of everything but the replay; the update in progress is finished first."""
+        """Write a checkpoint of everything but the replay; the update in progress is finished first.
+
+        Raises:
+            OSError: the disk is full or gone; the older checkpoints are as before.
+        """
         self._finish_update()
         self.before_save()
         if not self.learner.is_finite():
@@ -260,18 +300,35 @@ class Trainer:
             state["posteriors"] = to_tensors(self.env.posteriors.state_dict())
         train = self.config.train
         path = save_checkpoint(self.checkpoints, c.steps, state, self.config, train.keep_checkpoints)
-        self.last_checkpoint = path
+        self.last_checkpoint, self._saved_at = path, c.steps
         return Event("checkpoint", c.steps, {"path": str(path)})
 
     def resume(self, path: Path) -> Event:
-        """Go on from the checkpoint folder `path`; replay starts empty and is filled before learning goes on."""
+        """Go on from the checkpoint folder `path`; replay starts empty and is filled before learning goes on.
+
+        Raises:
+            UserError: it is damaged, or of other settings.
+        """
         state = load_checkpoint(path)
         try:
             self.learner.load_state_dict(state["learner"])
-        except (RuntimeError, ValueError, KeyError) as error:
+        except Exception as error:  # torch raises nearly anything over what it did not write
             raise UserError(f"{path} holds another network: resume with the same policy settings") from error
-        self.counters = Counters(**state["counters"])
-        self._owed_rows = state["owed_rows"]
+        try:
+            self._restore(state)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{path} is damaged, or was written with other settings: {error!r}") from error
+        self.last_checkpoint = path
+        refill = self.config.replay.learning_starts
+        note = f"learning goes on after {refill} new transitions"
+        return Event("resume", self.counters.steps, {"path": str(path), "replay": note})
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Everything of a checkpoint but the networks."""
+        self.counters = Counters(**{name: _count(value) for name, value in state["counters"].items()})
+        self._owed_rows = float(state["owed_rows"])
         set_rng_state(state["rng"])
         self._exploration.load_state_dict(state["exploration"])
         # a run may be resumed with a curiosity that it had not: that begins from nothing then
@@ -283,10 +340,6 @@ class Trainer:
             self.env.posteriors.load_state_dict(to_arrays(state["posteriors"]))
         if "progress" in state:
             self.progress.load_state_dict(to_arrays(state["progress"]))
-        self.last_checkpoint = path
-        refill = self.config.replay.learning_starts
-        note = f"learning goes on after {refill} new transitions"
-        return Event("resume", self.counters.steps, {"path": str(path), "replay": note})
 
     def _steps(self) -> Iterator[list[Record]]:
         """One vector step each; yields the episodes that ended in it, and its row in `steps/` if it has one."""
@@ -458,3 +511,14 @@ class Trainer:
         kept = f"the last good checkpoint is {self.last_checkpoint}" if self.last_checkpoint else "no checkpoint yet"
         hint = "lower learner.learning_rate or the reward weights"
         return TrainingDivergedError(f"{what} is no finite number at step {self.counters.steps}: {hint}; {kept}")
+
+
+def _count(value: Any) -> int:
+    """A number of things that happened.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
+    if not isinstance(value, int) or not 0 <= value < 1 << 53:
+        raise ValueError(f"{value!r} is no count")
+    return value

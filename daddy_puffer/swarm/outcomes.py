@@ -18,6 +18,7 @@ from pathlib import Path
 from daddy_puffer.files import replacing
 
 _LARGEST_BYTES = 1 << 20  # of one process's file, before it is summed up
+_LARGEST_COUNT = 1 << 53  # of one line: no honest one comes near
 _KINDS = ("drawn", "ended", "gained", "seen")
 
 
@@ -122,6 +123,17 @@ def _parse(line: bytes) -> Tallies:
     """The counts of one line; none for a line that is damaged."""
     try:
         event = json.loads(line)
-        return Tallies(**{kind: Counter({str(k): int(n) for k, n in event.get(kind, {}).items()}) for kind in _KINDS})
-    except (ValueError, TypeError, AttributeError):
+        return Tallies(**{kind: Counter({k: _count(n) for k, n in event.get(kind, {}).items()}) for kind in _KINDS})
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return Tallies()
+
+
+def _count(value: object) -> int:
+    """A number of episodes.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
+    if not isinstance(value, int) or not 0 <= value <= _LARGEST_COUNT:
+        raise ValueError(f"{value!r} is no count")
+    return value

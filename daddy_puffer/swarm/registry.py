@@ -21,7 +21,6 @@ import logging
 import os
 import re
 import time
-import zipfile
 import zlib
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
@@ -30,9 +29,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from daddy_puffer.files import read_archive
 from daddy_puffer.swarm.outcomes import Outcomes, Tallies
 
 STATES_PER_CELL = 4  # beyond so many the oldest but the best go
+LONGEST_WAIT = 3600  # frames before a segment: a replay looks for a seed that waits so long
+_LARGEST_NUMBER = float(1 << 53)  # of a sidecar
 _RESCAN_SECONDS = 5.0  # between two looks at the folder at least
 _SETTLED_SECONDS = 2.0  # a folder changed so recently may change again without another time stamp
 _ABANDONED_SECONDS = 3600.0  # files without a sidecar for so long were left by a killed process
@@ -84,15 +86,20 @@ class Chain:
         """Read `to_bytes`.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: it is something else, or damaged.
         """
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                chain = cls(*(np.asarray(arrays[f.name]) for f in fields(cls)))
-        except (OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"no actions: {error}") from error
+        arrays = read_archive(data)
+        types = {f.name: getattr(cls.empty(), f.name) for f in fields(cls)}
+        for name, like in types.items():
+            if name not in arrays:
+                raise ValueError(f"no actions: {name} is missing")
+            if arrays[name].dtype != like.dtype or arrays[name].shape[1:] != like.shape[1:] or not arrays[name].ndim:
+                raise ValueError(f"no actions: {name} is {arrays[name].dtype} {arrays[name].shape}")
+        chain = cls(**{name: arrays[name] for name in types})
         if chain.lengths.sum() != len(chain.actions) or len(chain.waits) != len(chain.lengths):
             raise ValueError("segments and actions do not agree")
+        if (chain.lengths < 0).any() or (chain.waits < 0).any() or (chain.waits > LONGEST_WAIT).any():
+            raise ValueError(f"a segment has a length below 0, or a wait out of 0..{LONGEST_WAIT} frames")
         return chain
 
 
@@ -295,8 +302,12 @@ class StateRegistry:
             saved = _parse(path.read_bytes())
             if saved.tag != tag:
                 raise _Bad(f"the sidecar is that of {saved.tag}")
+            size = sum((self.folder / (tag + suffix)).stat().st_size for suffix in (_STATE, _ACTIONS))
+            if saved.size != size:  # a wrong one would make the limit of bytes evict others
+                raise _Bad(f"damaged: {size} bytes are not the {saved.size} that the sidecar says")
             return saved
         except FileNotFoundError:
+            self._missing(tag)
             return None
         except (_Bad, OSError) as error:
             self.quarantine(tag, str(error))
@@ -346,12 +357,21 @@ def _parse(data: bytes) -> SavedState:
     try:
         values = json.loads(data)
         saved = SavedState(**{f.name: values[f.name] for f in fields(SavedState)})
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _Bad(f"the sidecar cannot be read ({type(error).__name__}: {error})") from error
     for f in fields(SavedState):
-        if not isinstance(getattr(saved, f.name), _JSON_TYPES[str(f.type)]):
-            raise _Bad(f"the sidecar says {f.name} is {getattr(saved, f.name)!r}, no {f.type}")
+        if not _is_of(getattr(saved, f.name), str(f.type)):
+            raise _Bad(f"the sidecar says {f.name} is {str(getattr(saved, f.name))[:100]!r}, no {f.type}")
     return saved
+
+
+def _is_of(value: object, kind: str) -> bool:
+    """Whether a value out of JSON is of a field's type, and a number one to reckon with."""
+    if not isinstance(value, _JSON_TYPES[kind]) or isinstance(value, bool):
+        return False
+    if isinstance(value, list):
+        return all(isinstance(entry, str) for entry in value)
+    return not isinstance(value, (int, float)) or abs(value) < _LARGEST_NUMBER  # false for NaN
 
 
 def _move(source: Path, target: Path) -> None:

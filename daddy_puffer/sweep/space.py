@@ -114,7 +114,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"sweep file {path} does not exist: give another --sweep")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict | None):
         raise UserError(f"{path} must hold a mapping of sections, found {type(tree).__name__}")
@@ -199,7 +199,7 @@ def _checked(key: str, value: Any, where: str) -> Any:
         if not isinstance(value, bool):
             raise UserError(f"{where}: is_integer must be True or False, got {value!r}")
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
         raise UserError(f"{where}: {key} must be a finite number, got {value!r} (YAML reads 1e-5 as text: 1.0e-5)")
     if key in ("rounding_factor", "base"):
         if value != int(value) or value < (2 if key == "base" else 1):

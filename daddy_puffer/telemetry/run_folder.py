@@ -6,9 +6,11 @@ In: the configuration, facts. Out: `runs/<name>/`. A folder that holds checkpoin
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import sys
+import time
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,8 +19,11 @@ from typing import Any
 from daddy_puffer import __version__
 from daddy_puffer.config import Config, save_config
 from daddy_puffer.errors import UserError
-from daddy_puffer.files import replacing
+from daddy_puffer.files import put_aside, replacing
 
+_log = logging.getLogger(__name__)
+
+ABANDONED_SECONDS = 60.0  # a file under a temporary name for so long was left by a killed process
 PACKAGES = ("torch", "pufferlib", "pyboy", "numpy", "gymnasium")
 
 
@@ -38,17 +43,34 @@ def choose_run_folder(config: Config, resume: Path | None) -> Path:
 
 
 def open_run_folder(folder: Path, config: Config, **facts: Any) -> None:
-    """Make the folder, write `config.yaml` and, with `facts`, `meta.json`."""
-    for part in ("checkpoints", "videos"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    save_config(config, folder / "config.yaml")
-    write_meta(folder, **facts)
+    """Make the folder, write `config.yaml` and, with `facts`, `meta.json`; a killed session's temporary files go.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written to.
+    """
+    try:
+        for part in ("checkpoints", "videos"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        save_config(config, folder / "config.yaml")
+        write_meta(folder, **facts)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written to: {error.strerror or error}") from error
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.rglob("*.tmp"):
+        try:
+            if path.is_file() and time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                path.unlink()
+        except FileNotFoundError:
+            pass  # a process of the session before is still ending
 
 
 def write_meta(folder: Path, **facts: Any) -> None:
     """Add facts to `meta.json`; the first call writes command line, versions and machine as well."""
     path = folder / "meta.json"
-    meta = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    meta = _read_meta(path) if path.exists() else {}
     if not meta:
         meta = {
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -59,6 +81,18 @@ def write_meta(folder: Path, **facts: Any) -> None:
         }
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({**meta, **facts}, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    """What it says; nothing, and it is put aside, where it is damaged."""
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(meta, dict):
+            return meta
+    except (ValueError, RecursionError):
+        pass
+    _log.warning("%s is damaged: it is put aside as %s and begun anew", path, put_aside(path).name)
+    return {}
 
 
 def _version(name: str) -> str:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from daddy_puffer.files import replacing
+from daddy_puffer.files import put_aside, replacing
 from daddy_puffer.telemetry.lines import LineFile, csv_line
 from daddy_puffer.telemetry.records import EpisodeRecord, Event, Interval, ProgressRow, Record, StepRows
+
+_log = logging.getLogger(__name__)
 
 
 class Sink:
@@ -87,8 +90,7 @@ class MetricsCsv(Sink):
         """Open `path`; `resume_step` keeps the rows up to there, None starts anew."""
         self._path = path
         _start_csv(path, ("step",), "step", resume_step)
-        with path.open(newline="", encoding="utf-8") as file:
-            self._columns = tuple(next(csv.reader(file)))
+        self._columns = tuple(next(csv.reader(_read_text(path).splitlines())))
 
     def interval(self, interval: Interval) -> None:
         """Write one row."""
@@ -130,7 +132,10 @@ class JsonLines(Sink):
         """Open `path`; `resume_step` keeps the lines up to there, None starts anew."""
         kept: list[str] = []
         if resume_step is not None and path.exists():
-            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _json_step(line) <= resume_step]
+            lines = [(line, _json_step(line)) for line in _read_text(path).splitlines()]
+            if any(step == math.inf for _, step in lines[:-1]):
+                _keep_damaged(path)
+            kept = [line for line, step in lines if step <= resume_step]
         _replace_text(path, "".join(line + "\n" for line in kept))
         self._file = LineFile(path)
 
@@ -239,17 +244,47 @@ def _start_csv(path: Path, columns: Sequence[str], step_column: str, resume_step
     """Make `path` hold a header and, on resume, the rows up to `resume_step`."""
     rows: list[dict[str, str]] = []
     if resume_step is not None and path.exists():
-        rows = [row for row in _read_rows(path) if int(row[step_column]) <= resume_step]
-        with path.open(newline="", encoding="utf-8") as file:
-            header = next(csv.reader(file), [])
+        header, found, whole = _read_csv(path)
+        steps = [_csv_step(row, step_column) for row in found]
+        if not whole or math.inf in steps or step_column not in header:
+            _keep_damaged(path)
+        rows = [row for row, step in zip(found, steps, strict=True) if step <= resume_step]
         columns = tuple(dict.fromkeys([*header, *columns]))
     _write_csv(path, columns, rows)
 
 
+def _keep_damaged(path: Path) -> None:
+    """Put a table aside of which some lines cannot be read; the others go on in a new one."""
+    _log.warning("%s is damaged: it is put aside as %s, what can be read of it is kept", path, put_aside(path).name)
+
+
+def _read_text(path: Path) -> str:
+    """A text, also where it is none: what does not belong there becomes a mark, zeros go."""
+    return path.read_bytes().decode("utf-8", errors="replace").replace("\0", "")
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]], bool]:
+    """Header, rows, and whether all but the last line, which may be half written, are rows."""
+    reader = csv.reader(_read_text(path).splitlines())
+    lines: list[list[str]] = []
+    try:
+        lines.extend(reader)
+    except csv.Error:
+        return (lines[0] if lines else []), [], False
+    header, cells = (lines[0], lines[1:]) if lines else ([], [])
+    rows = [dict(zip(header, row, strict=True)) for row in cells if len(row) == len(header)]
+    return header, rows, all(len(row) == len(header) for row in cells[:-1])
+
+
 def _read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        return [row for row in reader if None not in row.values()]  # a half-written last line is dropped
+    return _read_csv(path)[1]
+
+
+def _csv_step(row: dict[str, str], column: str) -> float:
+    try:
+        return int(row[column])
+    except (ValueError, KeyError):
+        return math.inf
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
@@ -267,5 +302,5 @@ def _replace_text(path: Path, text: str) -> None:
 def _json_step(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf  # a half-written line
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return math.inf  # a half-written or damaged line

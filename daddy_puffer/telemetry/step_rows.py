@@ -7,15 +7,18 @@ A file holds about `ROWS` rows; what is left is written at every checkpoint and 
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
-from daddy_puffer.files import replacing
+from daddy_puffer.files import DAMAGED, put_aside, read_archive, replacing
 from daddy_puffer.telemetry.records import StepRows
 from daddy_puffer.telemetry.sinks import Sink
 from daddy_puffer.types import Array
+
+_log = logging.getLogger(__name__)
 
 ROWS = 8192
 COLUMNS = tuple(field.name for field in fields(StepRows))
@@ -30,9 +33,9 @@ class StepShards(Sink):
         self._rows: list[StepRows] = []
         self._count = 0
         for path in sorted(folder.glob("*")):
-            if path.suffix != ".npz" or resume_step is None:
+            if resume_step is None or path.suffix not in (".npz", DAMAGED):
                 path.unlink()
-            else:
+            elif path.suffix == ".npz":
                 self._cut(path, resume_step)
 
     def steps(self, rows: StepRows) -> None:
@@ -61,8 +64,11 @@ class StepShards(Sink):
 
     def _cut(self, path: Path, resume_step: int) -> None:
         """Drop the rows after `resume_step`."""
-        with np.load(path, allow_pickle=False) as old:
-            columns = {name: old[name] for name in old.files}
+        try:
+            columns = _read(path)
+        except ValueError as error:
+            _log.warning("%s is put aside as %s: %s", path, put_aside(path).name, error)
+            return
         kept = columns["step_global"] <= resume_step
         if not kept.any():
             path.unlink()
@@ -75,3 +81,20 @@ class StepShards(Sink):
         np.savez_compressed(whole, watched=self._watched if watched is None else watched, **columns)
         with replacing(path) as temporary:
             temporary.write_bytes(whole.getvalue())
+
+
+def _read(path: Path) -> dict[str, Array]:
+    """The columns of one file, and `watched`.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    columns = read_archive(path.read_bytes())
+    if missing := {*COLUMNS, "watched"} - columns.keys():
+        raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    if len({column.shape[:1] for name, column in columns.items() if name != "watched"}) != 1:
+        raise ValueError("its columns are not of one length")
+    step = columns["step_global"]
+    if step.ndim != 1 or not np.issubdtype(step.dtype, np.integer):
+        raise ValueError("its steps are no whole numbers")
+    return columns

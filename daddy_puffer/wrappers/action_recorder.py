@@ -16,8 +16,6 @@ import logging
 import os
 import re
 import time
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -27,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daddy_puffer.errors import UserError
-from daddy_puffer.files import replacing
+from daddy_puffer.files import read_archive, replacing
 from daddy_puffer.game.milestones import milestones_reached
 from daddy_puffer.swarm import Chain, Machine, StateRegistry
 from daddy_puffer.wrappers.epsilon import Observation, owner
@@ -75,12 +73,12 @@ class Recording:
         """
         try:
             chain = Chain.from_bytes(data)
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                steps, hashes = arrays["check_steps"], arrays["check_hashes"]
-                facts = json.loads(str(arrays["facts"]))
+            arrays = read_archive(data)
+            steps, hashes = arrays["check_steps"], arrays["check_hashes"]
+            facts = json.loads(str(arrays["facts"]))
             machine = Machine(**facts.pop("machine"))
             found = cls(chain=chain, machine=machine, check_steps=steps, check_hashes=hashes, **facts)
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"no recording of actions, or a damaged one: {' '.join(str(error).split())}") from error
         if hashes.shape != (len(steps), 32) or (len(steps) and steps[-1] != len(chain.actions)):
             raise UserError("no recording of actions, or a damaged one: hashes and actions do not agree")
