@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -78,6 +79,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._save_state: Callable[[], bytes] = env.get_wrapper_attr("save_state")
         self._visited_cells: Callable[[], NDArray[np.uint8]] = env.get_wrapper_attr("visited_cells")
         self._rng = np.random.default_rng()
+        self._opened = time.time()
         self._episode = -1
         self._steps = self._next_refresh = 0  # of this environment, over all episodes
         self._going = False
@@ -151,7 +153,8 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         if loaded is None:
             return None
         state, chain = loaded
-        load = {"state": state, "visited": chain.visited, "no_way_back": True}
+        ours = saved.made >= self._opened  # of this run and whole; others are tried with care, which takes 40 ms
+        load = {"state": state, "visited": chain.visited, "no_way_back": ours}
         try:
             observation, info = self.env.reset(seed=seed, options={**options, **load})
             _compare(saved, self._state)
