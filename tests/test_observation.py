@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 from daddy_puffer.envs import RedEnv
 from daddy_puffer.envs.observation import UPSTREAM_KEYS, Observer, VisitedCells
 from daddy_puffer.envs.scripted import ScriptedPlayer
-from daddy_puffer.game.state import RAM_SIZE, GameState
+from daddy_puffer.game import FEATURES, FeatureWriter
+from daddy_puffer.game import addresses as at
+from daddy_puffer.game.maps import world_cell
+from daddy_puffer.game.state import RAM_SIZE, GameState, offset
 from daddy_puffer.types import MOST_VISITED, Action
 
 STEPS = 250
@@ -57,6 +60,28 @@ def test_levels_count_how_often_the_player_came_there() -> None:
     assert visited.around()[4, 3] == MOST_VISITED
     visited.restore(visited.cells())
     assert visited.around()[4, 4] == 1 and visited.world.sum() == 2, "what was before counts once"
+
+
+def test_blocks_around_count_the_cells_that_were_visited() -> None:
+    visited, ram = VisitedCells(), bytearray(RAM_SIZE)
+    walk = [(5, 5), (5, 6), (5, 7), (5, 7), (5, 6), (5, 8)]  # of map 0, which begins at a row and column of its own
+    state: GameState | None = None
+    for step, (x, y) in enumerate(walk):
+        ram[offset(at.X)], ram[offset(at.Y)] = x, y
+        state = visited.look(state, Action.B, bytes(ram), step)
+    assert state is not None
+    blocks = np.frombuffer(state.surroundings, np.uint8).reshape(9, 9)
+    row, column = world_cell(0, 5, 8)
+    rows = [world_cell(0, x, y)[0] // 4 - row // 4 for x, y in sorted(set(walk))]
+    assert [int(blocks[4 + block, 4]) for block in sorted(set(rows))] == [rows.count(b) for b in sorted(set(rows))]
+    assert blocks.sum() == state.cells_visited == 4 and state.since_new == 0
+    state = visited.look(state, Action.B, bytes(ram), 9)
+    assert state.since_new == 4
+    values = dict(zip((name for name, _ in FEATURES), FeatureWriter(99).write(state, None), strict=True))
+    assert values["visited_4_4"] == blocks[4, 4] / 16 and values["since_new"] == 4 / 128
+    visited.restore(visited.cells())
+    again = visited.look(None, Action.B, bytes(ram), 0)
+    assert again.surroundings == state.surroundings and again.since_new == 0
 
 
 def test_the_first_word_with_everybody_counts_and_no_menu_does() -> None:

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.maps import WORLD_HEIGHT, WORLD_WIDTH, world_cell
-from daddy_puffer.game.state import BAG_SLICE, EVENT_SLICE, PARTY_SLICE, GameState, offset
+from daddy_puffer.game.state import (
+    BAG_SLICE,
+    BLOCK_CELLS,
+    EVENT_SLICE,
+    PARTY_SLICE,
+    SURROUNDING_BLOCKS,
+    GameState,
+    offset,
+)
 from daddy_puffer.types import MOST_VISITED, VISITED_SHAPE, Action
 
 Array8 = NDArray[np.uint8]
@@ -31,6 +39,8 @@ _MAP, _BLACKOUT = offset(at.MAP), offset(at.BLACKOUT_MAP)
 _FACING, _BATTLE, _SCRIPT = offset(at.FACING), offset(at.IS_IN_BATTLE), offset(at.SS_ANNE_2F_SCRIPT)
 _SAFARI, _FLAGS_1, _FLAGS_4 = offset(at.SAFARI_STEPS), offset(at.STATUS_FLAGS_1), offset(at.STATUS_FLAGS_4)
 _HIDE_ROCKET = 70  # missable bit of the game corner's guard
+_BLOCK_MARGIN = SURROUNDING_BLOCKS // 2
+_BLOCKS_SHAPE = tuple(-(-side // BLOCK_CELLS) + 2 * _BLOCK_MARGIN for side in (WORLD_HEIGHT, WORLD_WIDTH))
 _AHEAD = ((0, 1), (0, -1), (-1, 0), (1, 0))  # x and y of the cell in front, by `GameState.facing`
 _SIX, _LEVELS, _TOP_BYTE = np.uint32(6), np.uint32(0x03030303), np.uint32(24)
 _GATHER = np.uint32(1 << 30 | 1 << 20 | 1 << 10 | 1)
@@ -61,13 +71,17 @@ class VisitedCells:
 
     The picture shows levels: 0 never, 1 once, 2 two or three times, 3 four to seven times, at most `MOST_VISITED`.
     Where all that is in sight is known, they tell a way tried twice from one that was walked to and fro. Whoever
-    was spoken to stands on a cell that is not 0 any more.
+    was spoken to stands on a cell that is not 0 any more. A coarse picture, of blocks of cells, reaches further than
+    the screen: it tells which way there is something left where all in sight is known.
     """
 
     def __init__(self) -> None:
         """Nothing visited."""
         self.version = 0  # another one for every other picture of the world
         self.world: Array8 = np.zeros((WORLD_HEIGHT, WORLD_WIDTH), np.uint8)
+        self._blocks: Array8 = np.zeros(_BLOCKS_SHAPE, np.uint8)  # visited cells
+        self._surroundings = bytes(SURROUNDING_BLOCKS**2)
+        self._new_at = 0  # step
         self._times: dict[tuple[int, int, int], int] = {}  # the player came onto the cell
         self._maps: set[int] = set()
         self._addressed: set[tuple[int, int]] = set()  # map and number on it
@@ -77,7 +91,8 @@ class VisitedCells:
     def clear(self) -> None:
         """A new episode."""
         self.version += 1
-        self.world[:] = 0
+        self.world[:] = self._blocks[:] = 0
+        self._new_at = 0
         self._times.clear()
         self._maps.clear()
         self._addressed.clear()
@@ -94,17 +109,36 @@ class VisitedCells:
             if self.world[self._here] != level:
                 self.world[self._here] = level
                 self.version += 1
+            self._look_around(times == 1)
         return len(self._times), len(self._maps)
+
+    def _look_around(self, new: bool) -> None:
+        """Count a `new` cell in its block; remember the blocks around it."""
+        row, column = (place // BLOCK_CELLS + _BLOCK_MARGIN for place in self._here)
+        if new:
+            self._blocks[row, column] += 1
+        rows = slice(row - _BLOCK_MARGIN, row + _BLOCK_MARGIN + 1)
+        self._surroundings = self._blocks[rows, column - _BLOCK_MARGIN : column + _BLOCK_MARGIN + 1].tobytes()
 
     def look(self, before: GameState | None, action: int, ram: bytes, step: int) -> GameState:
         """What `ram` says after `action`, `before` being the state before it (None: an episode begins)."""
         state = GameState(ram)
         x, y = state.position
+        known = len(self._times)
         cells, maps = self.visit(state.map_id, x, y)
+        if cells > known or before is None:
+            self._new_at = step
         if before and action == Action.A and state.in_text and not (before.in_text or state.battle_kind):
             self._address(state)
-        talks = len(self._addressed)
-        return GameState(ram, cells_visited=cells, maps_visited=maps, talks=talks, step=step)
+        return GameState(
+            ram,
+            cells_visited=cells,
+            maps_visited=maps,
+            talks=len(self._addressed),
+            since_new=max(0, step - self._new_at),  # a host may begin to count anew
+            surroundings=self._surroundings,
+            step=step,
+        )
 
     def _address(self, state: GameState) -> None:
         """A text box opened at the press of A: somebody, or a sign, is in front of the player."""

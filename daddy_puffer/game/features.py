@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.maps import MapKind, all_maps
-from daddy_puffer.game.state import ENEMY_SLICE, PARTY_SLICE, RAM_SIZE, GameState, offset
+from daddy_puffer.game.state import (
+    BLOCK_CELLS,
+    ENEMY_SLICE,
+    PARTY_SLICE,
+    RAM_SIZE,
+    SURROUNDING_BLOCKS,
+    GameState,
+    offset,
+)
 from daddy_puffer.types import Action
 
 FEATURES: tuple[tuple[str, str], ...] = (
@@ -46,6 +54,12 @@ FEATURES: tuple[tuple[str, str], ...] = (
     ("cells_visited", "cells visited in this episode / 512, at most 1"),
     ("maps_visited", "maps visited in this episode / 32, at most 1"),
     ("episode_time", "share of the episode's step limit gone"),
+    ("since_new", "steps since the last cell that was new / 128, at most 1"),
+    *(
+        (f"visited_{row}_{column}", "share of this block of 4x4 cells that was visited, the player's being 4, 4")
+        for row in range(SURROUNDING_BLOCKS)
+        for column in range(SURROUNDING_BLOCKS)
+    ),
     *(
         (f"last_{action.name.lower()}", "1 when this was the last action; none at an episode's start")
         for action in Action
@@ -64,6 +78,7 @@ _INDEX = {name: index for index, (name, _) in enumerate(FEATURES)}
 _FACING, _PLACE, _TEXT, _BADGE = _INDEX["facing_down"], _INDEX["place_indoors"], _INDEX["in_text"], _INDEX["badge_1"]
 _PARTY, _ENEMY, _MONEY = _INDEX["party_size"], _INDEX["enemy_hp"], _INDEX["money"]
 _CELLS, _LAST = _INDEX["cells_visited"], _INDEX["last_down"]
+_AROUND = slice(_INDEX["visited_0_0"], _INDEX["visited_0_0"] + SURROUNDING_BLOCKS**2)
 _X = _INDEX["x"]
 _EVENT_COUNT = _INDEX["event_count"]
 _WILD, _MENU, _SURFING = _INDEX["battle_wild"], _INDEX["menu_item"], _INDEX["surfing"]
@@ -90,7 +105,7 @@ class FeatureWriter:
         self._row = array("f", bytes(4 * FEATURE_COUNT))
         self._values: NDArray[np.float32] = np.frombuffer(self._row, np.float32)
         self._max_steps = max_steps
-        self._ram = b""
+        self._ram = self._surroundings = b""
         self._facing, self._kind, self._last = _FACING, _PLACE, _LAST  # the field of each group that is 1
 
     def write(self, state: GameState, last_action: int | None) -> NDArray[np.float32]:
@@ -109,6 +124,10 @@ class FeatureWriter:
         row[_CELLS] = min(state.cells_visited / 512, 1.0)
         row[_CELLS + 1] = min(state.maps_visited / 32, 1.0)
         row[_CELLS + 2] = state.step / self._max_steps
+        row[_CELLS + 3] = min(state.since_new / 128, 1.0)
+        if state.surroundings != self._surroundings:
+            self._surroundings = state.surroundings
+            self._values[_AROUND] = np.frombuffer(state.surroundings, np.uint8) / np.float32(BLOCK_CELLS**2)
         row[self._last] = 0.0
         if last_action is not None:
             self._last = _LAST + last_action

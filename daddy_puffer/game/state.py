@@ -34,6 +34,8 @@ SEGMENTS: tuple[tuple[int, int], ...] = (
     (at.TEXT_ID, 1),
 )
 MEMORY_SIZE = 0x10000
+BLOCK_CELLS = 4  # a side, on the picture of the world
+SURROUNDING_BLOCKS = 9  # a side, the player's in the middle
 _OFFSETS: dict[int, int] = {}
 for _start, _length in SEGMENTS:
     _base = len(_OFFSETS)
@@ -138,6 +140,8 @@ class GameState:
     cells_visited: int = 0
     maps_visited: int = 0
     talks: int = 0
+    since_new: int = 0  # steps since the last cell that was new
+    surroundings: bytes = bytes(SURROUNDING_BLOCKS**2)  # visited cells of the blocks around, row by row
     step: int = 0
 
     @classmethod
