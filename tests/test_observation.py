@@ -11,7 +11,7 @@ from daddy_puffer.envs.scripted import ScriptedPlayer
 from daddy_puffer.game import FEATURES, FeatureWriter
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.maps import world_cell
-from daddy_puffer.game.state import RAM_SIZE, GameState, offset
+from daddy_puffer.game.state import RAM_SIZE, GameState, RamReader
 from daddy_puffer.types import MOST_VISITED, Action
 
 STEPS = 250
@@ -63,24 +63,25 @@ def test_levels_count_how_often_the_player_came_there() -> None:
 
 
 def test_blocks_around_count_the_cells_that_were_visited() -> None:
-    visited, ram = VisitedCells(), bytearray(RAM_SIZE)
+    visited, memory = VisitedCells(), bytearray(1 << 16)
+    reader = RamReader(memory)
     walk = [(5, 5), (5, 6), (5, 7), (5, 7), (5, 6), (5, 8)]  # of map 0, which begins at a row and column of its own
     state: GameState | None = None
     for step, (x, y) in enumerate(walk):
-        ram[offset(at.X)], ram[offset(at.Y)] = x, y
-        state = visited.look(state, Action.B, bytes(ram), step)
+        memory[at.X], memory[at.Y] = x, y
+        state = visited.look(state, Action.B, reader, step)
     assert state is not None
     blocks = np.frombuffer(state.surroundings, np.uint8).reshape(9, 9)
     row, column = world_cell(0, 5, 8)
     rows = [world_cell(0, x, y)[0] // 4 - row // 4 for x, y in sorted(set(walk))]
     assert [int(blocks[4 + block, 4]) for block in sorted(set(rows))] == [rows.count(b) for b in sorted(set(rows))]
     assert blocks.sum() == state.cells_visited == 4 and state.since_new == 0
-    state = visited.look(state, Action.B, bytes(ram), 9)
+    state = visited.look(state, Action.B, reader, 9)
     assert state.since_new == 4
     values = dict(zip((name for name, _ in FEATURES), FeatureWriter(99).write(state, None), strict=True))
     assert values["visited_4_4"] == blocks[4, 4] / 16 and values["since_new"] == 4 / 128
     visited.restore(visited.cells())
-    again = visited.look(None, Action.B, bytes(ram), 0)
+    again = visited.look(None, Action.B, reader, 0)
     assert again.surroundings == state.surroundings and again.since_new == 0
 
 
@@ -90,6 +91,7 @@ def test_the_first_word_with_everybody_counts_and_no_menu_does() -> None:
     while not env.game_state.talks:  # the player goes straight to the first leader; a trainer speaks first on the way
         env.step(player.act(env.memory))
     (x, y), talks = env.game_state.position, env.game_state.talks
+    assert env.game_state.faces_person
     assert talks == 1 and env.game_state.facing == 1 and env.game_state.in_text
     leader = env.step(Action.B)[0]["visited"][3, 4]
     assert leader == 1 and (env.game_state.map_id, x, y - 1) not in set(map(tuple, env.visited_cells().tolist()))
@@ -98,7 +100,7 @@ def test_the_first_word_with_everybody_counts_and_no_menu_does() -> None:
     env.reset(seed=1)
     for _ in range(3):
         env.step(Action.START)
-        assert env.game_state.talks == 0
+        assert env.game_state.talks == 0 and not env.game_state.faces_person
         env.step(Action.B)
     env.close()
 

@@ -156,7 +156,7 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
             raise UserError(f"{said}: make it anew with this version of the emulator") from error
 
     def _look(self, observation: Observation, before: GameState | None, action: int = Action.B) -> Observation:
-        state = self.game_state = self._visited.look(before, action, self._reader.read(), self._steps)
+        state = self.game_state = self._visited.look(before, action, self._reader, self._steps)
         shown = np.zeros(VISITED_SHAPE, np.uint8) if state.battle_kind else self._visited.around().copy()
         return {**observation, "visited": shown}
 

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.maps import WORLD_HEIGHT, WORLD_WIDTH, world_cell
 from daddy_puffer.game.state import (
+    AHEAD,
     BAG_SLICE,
     BLOCK_CELLS,
     EVENT_SLICE,
     PARTY_SLICE,
     SURROUNDING_BLOCKS,
     GameState,
+    RamReader,
     offset,
 )
 from daddy_puffer.types import MOST_VISITED, VISITED_SHAPE, Action
@@ -41,7 +43,6 @@ _SAFARI, _FLAGS_1, _FLAGS_4 = offset(at.SAFARI_STEPS), offset(at.STATUS_FLAGS_1)
 _HIDE_ROCKET = 70  # missable bit of the game corner's guard
 _BLOCK_MARGIN = SURROUNDING_BLOCKS // 2
 _BLOCKS_SHAPE = tuple(-(-side // BLOCK_CELLS) + 2 * _BLOCK_MARGIN for side in (WORLD_HEIGHT, WORLD_WIDTH))
-_AHEAD = ((0, 1), (0, -1), (-1, 0), (1, 0))  # x and y of the cell in front, by `GameState.facing`
 _SIX, _LEVELS, _TOP_BYTE = np.uint32(6), np.uint32(0x03030303), np.uint32(24)
 _GATHER = np.uint32(1 << 30 | 1 << 20 | 1 << 10 | 1)
 UPSTREAM_KEYS = (
@@ -120,8 +121,9 @@ class VisitedCells:
         rows = slice(row - _BLOCK_MARGIN, row + _BLOCK_MARGIN + 1)
         self._surroundings = self._blocks[rows, column - _BLOCK_MARGIN : column + _BLOCK_MARGIN + 1].tobytes()
 
-    def look(self, before: GameState | None, action: int, ram: bytes, step: int) -> GameState:
-        """What `ram` says after `action`, `before` being the state before it (None: an episode begins)."""
+    def look(self, before: GameState | None, action: int, reader: RamReader, step: int) -> GameState:
+        """What is read after `action`, `before` being the state before it (None: an episode begins)."""
+        ram = reader.read()
         state = GameState(ram)
         x, y = state.position
         known = len(self._times)
@@ -135,6 +137,7 @@ class VisitedCells:
             cells_visited=cells,
             maps_visited=maps,
             talks=len(self._addressed),
+            faces_person=reader.person_ahead(state),
             since_new=max(0, step - self._new_at),  # a host may begin to count anew
             surroundings=self._surroundings,
             step=step,
@@ -143,7 +146,7 @@ class VisitedCells:
     def _address(self, state: GameState) -> None:
         """A text box opened at the press of A: somebody, or a sign, is in front of the player."""
         self._addressed.add((state.map_id, state.text_id))
-        (row, column), (right, down) = self._here, _AHEAD[state.facing]
+        (row, column), (right, down) = self._here, AHEAD[state.facing & 3]
         if not self.world[row + down, column + right]:
             self.world[row + down, column + right] = 1
             self.version += 1

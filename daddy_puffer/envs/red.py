@@ -126,7 +126,7 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         return self._observe(), sum(terms), False, truncated, self.summary() if truncated else {}
 
     def _look(self, before: GameState | None, action: int = Action.B) -> GameState:
-        return self._visited.look(before, action, self._reader.read(), self._steps)
+        return self._visited.look(before, action, self._reader, self._steps)
 
     def _observe(self) -> Observation:
         return self._observer.observe(self._emulator.screen, self.game_state, self._visited)

@@ -6,6 +6,10 @@ Multi-byte numbers are big-endian (HP, stats, safari steps); money is binary-cod
 from __future__ import annotations
 
 FACING = 0xC109  # wSpritePlayerStateData1FacingDirection: 0 down, 4 up, 8 left, 12 right
+SPRITES = 0xC214  # wSprite01StateData2MapY, then its MapX, both 4 too high; the next person 16 bytes on
+SPRITE_BYTES = 16
+MOST_SPRITES = 15
+SPRITE_OFFSET = 4
 CURRENT_MENU_ITEM = 0xCC26  # wCurrentMenuItem
 JOY_IGNORE = 0xCD6B  # wJoyIgnore: buttons the game does not read now
 FONT_LOADED = 0xCFC4  # wFontLoaded: a text box is open
@@ -29,6 +33,7 @@ MAP = 0xD35E  # wCurMap
 Y = 0xD361  # wYCoord
 X = 0xD362  # wXCoord
 TILESET = 0xD367  # wCurMapTileset
+SPRITE_COUNT = 0xD4E1  # wNumSprites: people on the map beside the player
 MISSABLES = 0xD5A6  # wMissableObjectFlags
 MISSABLE_BYTES = 32
 SS_ANNE_2F_SCRIPT = 0xD665  # wSSAnne2FCurScript: 4 = the third rival battle is over

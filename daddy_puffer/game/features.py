@@ -54,6 +54,7 @@ FEATURES: tuple[tuple[str, str], ...] = (
     ("cells_visited", "cells visited in this episode / 512, at most 1"),
     ("maps_visited", "maps visited in this episode / 32, at most 1"),
     ("episode_time", "share of the episode's step limit gone"),
+    ("faces_person", "1 when somebody stands on the cell in front"),
     ("since_new", "steps since the last cell that was new / 128, at most 1"),
     *(
         (f"visited_{row}_{column}", "share of this block of 4x4 cells that was visited, the player's being 4, 4")
@@ -124,7 +125,8 @@ class FeatureWriter:
         row[_CELLS] = min(state.cells_visited / 512, 1.0)
         row[_CELLS + 1] = min(state.maps_visited / 32, 1.0)
         row[_CELLS + 2] = state.step / self._max_steps
-        row[_CELLS + 3] = min(state.since_new / 128, 1.0)
+        row[_CELLS + 3] = state.faces_person
+        row[_CELLS + 4] = min(state.since_new / 128, 1.0)
         if state.surroundings != self._surroundings:
             self._surroundings = state.surroundings
             self._values[_AROUND] = np.frombuffer(state.surroundings, np.uint8) / np.float32(BLOCK_CELLS**2)

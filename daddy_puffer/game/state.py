@@ -34,6 +34,7 @@ SEGMENTS: tuple[tuple[int, int], ...] = (
     (at.TEXT_ID, 1),
 )
 MEMORY_SIZE = 0x10000
+AHEAD = ((0, 1), (0, -1), (-1, 0), (1, 0))  # x and y of the cell in front, by `GameState.facing`
 BLOCK_CELLS = 4  # a side, on the picture of the world
 SURROUNDING_BLOCKS = 9  # a side, the player's in the middle
 _OFFSETS: dict[int, int] = {}
@@ -140,6 +141,7 @@ class GameState:
     cells_visited: int = 0
     maps_visited: int = 0
     talks: int = 0
+    faces_person: bool = False
     since_new: int = 0  # steps since the last cell that was new
     surroundings: bytes = bytes(SURROUNDING_BLOCKS**2)  # visited cells of the blocks around, row by row
     step: int = 0
@@ -314,3 +316,16 @@ class RamReader:
         for part in self._slices:
             kept += memory[part]
         return bytes(bytearray(kept))  # five times as fast as bytes(kept)
+
+    def person_ahead(self, state: GameState) -> bool:
+        """Whether somebody stands on the cell in front of the player.
+
+        Where people stand is no part of `GameState.ram`: they walk about while the player does nothing.
+        """
+        count = min(self._memory[at.SPRITE_COUNT : at.SPRITE_COUNT + 1][0], at.MOST_SPRITES)
+        if not count or state.battle_kind:
+            return False
+        (x, y), (right, down) = state.position, AHEAD[state.facing & 3]
+        wanted = [y + down + at.SPRITE_OFFSET, x + right + at.SPRITE_OFFSET]
+        places = self._memory[at.SPRITES : at.SPRITES + at.SPRITE_BYTES * count]
+        return any(list(places[i : i + 2]) == wanted for i in range(0, len(places), at.SPRITE_BYTES))
