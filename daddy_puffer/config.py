@@ -215,12 +215,14 @@ class ExplorationConfig:
     repeat_exponent: float = 2.0  # of the zeta distribution of how long a random action lasts, Dabney 2021
     repeat_longest: int = 32  # steps at most; 1 = plain epsilon-greedy
     ladder: float = 0.0  # env i of N explores with epsilon ** (1 + ladder * i / (N - 1)); R2D2 has 7, 0 = all alike
+    talk_chance: float = 0.0  # of pressing A where somebody stands in front: chance meets few people
     temperature: float = 0.05  # other steps draw from softmax(Q / temperature); 0 = the best action
 
     def __post_init__(self) -> None:
         """Check ranges."""
         ok = 0.0 <= self.epsilon_end <= self.epsilon_start <= 1.0
         _require(ok, "exploration needs 0 <= epsilon_end <= epsilon_start <= 1")
+        _require(0.0 <= self.talk_chance <= 1.0, f"exploration.talk_chance must be in [0, 1], got {self.talk_chance}")
         _require(self.repeat_exponent > 1.0, f"exploration.repeat_exponent must be above 1, got {self.repeat_exponent}")
         ok = self.ladder >= 0.0 and self.temperature >= 0.0
         _require(ok, f"exploration.ladder and temperature must be >= 0, got {self.ladder} and {self.temperature}")

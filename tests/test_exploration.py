@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from daddy_puffer.game.features import FEATURE_COUNT, FEATURES, worth_trying
 from daddy_puffer.policies.exploration import (
     RepeatedExploration,
     epsilon_greedy_logits,
     epsilon_greedy_probabilities,
     sample,
 )
+from daddy_puffer.types import Action
 
 Q_VALUES = torch.tensor([[0.0, 3.0, 1.0, 2.0], [5.0, 1.0, 1.0, 1.0], [-1.0, -2.0, -3.0, -0.5]])
 
@@ -105,3 +107,19 @@ def test_exploration_state_round_trip() -> None:
     other.load_state_dict(one.state_dict())
     for _ in range(10):
         np.testing.assert_array_equal(one.choose(greedy, 0.5, first), other.choose(greedy, 0.5, first))
+
+
+def test_what_is_suggested_is_tried_so_often() -> None:
+    explorer = RepeatedExploration(10_000, 7, 2.0, 4, seed=5, try_suggested=0.2)
+    greedy, none = np.full(10_000, 3), np.zeros(10_000)
+    suggested = np.where(np.arange(10_000) % 2, 4, -1)
+    actions = explorer.choose(greedy, none, none > 0, suggested)
+    assert (actions[::2] == 3).all() and set(actions[1::2]) == {3, 4}
+    assert (actions == 4).sum() == pytest.approx(1000, abs=120)  # four standard errors
+
+
+def test_a_newcomer_tries_a_before_a_person() -> None:
+    structured = np.zeros((2, FEATURE_COUNT), np.float32)
+    structured[1, [name for name, _ in FEATURES].index("faces_person")] = 1.0
+    assert worth_trying(structured).tolist() == [-1, Action.A]
+    assert worth_trying(structured[:, :5]).tolist() == [-1, -1], "of a game that is not known"

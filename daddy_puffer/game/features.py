@@ -95,6 +95,16 @@ def cell_id(map_id: int, x: int, y: int) -> int:
     return (map_id * 2654435761 + y * 32 + x) % CELL_IDS
 
 
+def worth_trying(structured: NDArray[np.float32]) -> NDArray[np.int64]:
+    """For each row `[B, F]` an action i64 `[B]` that a newcomer would try there, -1 = none: A before a person.
+
+    -1 too for other observations than those of `FEATURES`.
+    """
+    if structured.shape[-1] != FEATURE_COUNT:
+        return np.full(len(structured), -1, np.int64)
+    return np.where(structured[:, _INDEX["faces_person"]] > 0, Action.A.value, -1).astype(np.int64)
+
+
 class FeatureWriter:
     """Writes the features of successive states into one row, redoing only the parts whose bytes changed.
 

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from daddy_puffer.config import Config, load_config
 from daddy_puffer.errors import UserError
+from daddy_puffer.game.features import worth_trying
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.live_samples import ScatteredLooks
 from daddy_puffer.learner.trainer import Replay, Trainer
@@ -230,7 +231,7 @@ class StepwiseTrainer(Trainer):
         with self._timers("act"):
             greedy = np.zeros(len(ids), np.float32)
             choice = self.learner.act(batch.observation, batch.first, before, greedy)
-            actions = self._explore(choice.actions, ids, batch.first)
+            actions = self._explore(choice.actions, ids, batch.first, worth_trying(batch.observation["structured"]))
         with self._timers("replay"):
             for whole in self._rows.put(batch, actions, before):
                 self.replay.add(*whole)
@@ -266,14 +267,16 @@ class StepwiseTrainer(Trainer):
 
     def _explorer(self, env_id: int) -> RepeatedExploration:
         e, seed = self.config.exploration, self.config.train.seed
-        return RepeatedExploration(1, self.env.num_actions, e.repeat_exponent, e.repeat_longest, seed + env_id)
+        return RepeatedExploration(
+            1, self.env.num_actions, e.repeat_exponent, e.repeat_longest, seed + env_id, e.talk_chance
+        )
 
-    def _explore(self, greedy: Array, ids: Array, first: Array) -> Array:
+    def _explore(self, greedy: Array, ids: Array, first: Array, suggested: Array) -> Array:
         epsilon = self.epsilon[ids]
         if len(self._explorers) == 1:
-            return self._explorers[0].choose(greedy, epsilon, first)
+            return self._explorers[0].choose(greedy, epsilon, first, suggested)
         each = [
-            self._explorers[env].choose(greedy[i : i + 1], epsilon[i : i + 1], first[i : i + 1])
+            self._explorers[env].choose(*(part[i : i + 1] for part in (greedy, epsilon, first, suggested)))
             for i, env in enumerate(ids)
         ]
         return np.concatenate(each)

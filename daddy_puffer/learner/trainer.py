@@ -23,6 +23,7 @@ import numpy as np
 
 from daddy_puffer.config import Config
 from daddy_puffer.errors import UserError
+from daddy_puffer.game.features import worth_trying
 from daddy_puffer.game.milestones import MILESTONES
 from daddy_puffer.learner.background import BackgroundLearner
 from daddy_puffer.learner.checkpoint import (
@@ -176,7 +177,7 @@ class Trainer:
         self.counters = Counters()
         e = config.exploration
         self._exploration = RepeatedExploration(
-            env.num_envs, env.num_actions, e.repeat_exponent, e.repeat_longest, config.train.seed
+            env.num_envs, env.num_actions, e.repeat_exponent, e.repeat_longest, config.train.seed, e.talk_chance
         )
         self._rnd = self._make_rnd() if config.intrinsic.rnd_weight else None
         self.last_checkpoint: Path | None = None
@@ -356,7 +357,8 @@ class Trainer:
         while self.counters.steps < self.config.train.total_steps:
             with timers("act"):
                 choice = self.learner.act(batch.observation, batch.first, state, greedy)
-                actions = self._exploration.choose(choice.actions, self.epsilon, batch.first)
+                suggested = worth_trying(batch.observation["structured"])
+                actions = self._exploration.choose(choice.actions, self.epsilon, batch.first, suggested)
             with timers("env"):
                 env.send(actions)
             with timers("replay"):

@@ -47,20 +47,30 @@ class RepeatedExploration:
     """Temporally extended epsilon-greedy (Dabney et al. 2021): a random action is kept for n steps, n ~ zeta.
 
     Single random buttons diffuse through a map; runs of one button cross it. `epsilon` is the chance that a step
-    which is not already part of a run begins one.
+    which is not already part of a run begins one. Some actions are worth a try in few places only, which random buttons
+    hardly ever meet: they are taken with chance `try_suggested` where they are suggested.
     """
 
-    def __init__(self, num_envs: int, num_actions: int, exponent: float, longest: int, seed: int) -> None:
+    def __init__(
+        self,
+        num_envs: int,
+        num_actions: int,
+        exponent: float,
+        longest: int,
+        seed: int,
+        try_suggested: float = 0.0,
+    ) -> None:
         """`exponent` > 1 of the zeta distribution, 2 in the paper; no run is longer than `longest` steps."""
+        self._try_suggested = try_suggested
         self._num_actions, self._exponent, self._longest = num_actions, exponent, longest
         self._held: Array = np.zeros(num_envs, np.int64)
         self._left: Array = np.zeros(num_envs, np.int64)
         self._rng = np.random.default_rng(seed)
 
-    def choose(self, greedy: Array, epsilon: Array, first: Array) -> Array:
+    def choose(self, greedy: Array, epsilon: Array, first: Array, suggested: Array | None = None) -> Array:
         """Actions i64 `[B]`; `greedy` i64 `[B]` where no run is on; an episode's first step (bool `[B]`) ends a run.
 
-        `epsilon` f32 `[B]`, one for each environment.
+        `epsilon` f32 `[B]`, one for each environment; `suggested` i64 `[B]`: an action to try, -1 = none.
         """
         count = len(greedy)
         self._left[first] = 0
@@ -71,6 +81,9 @@ class RepeatedExploration:
         self._left = np.where(begins, lengths, self._left)
         actions: Array = np.where(self._left > 0, self._held, greedy)
         self._left = np.maximum(self._left - 1, 0)
+        if self._try_suggested and suggested is not None:
+            tries = (suggested >= 0) & (self._rng.random(count) < self._try_suggested)
+            actions = np.where(tries, suggested, actions)
         return actions
 
     def state_dict(self) -> dict[str, Any]:
