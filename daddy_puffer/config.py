@@ -215,7 +215,7 @@ class ExplorationConfig:
     repeat_exponent: float = 2.0  # of the zeta distribution of how long a random action lasts, Dabney 2021
     repeat_longest: int = 32  # steps at most; 1 = plain epsilon-greedy
     ladder: float = 0.0  # env i of N explores with epsilon ** (1 + ladder * i / (N - 1)); R2D2 has 7, 0 = all alike
-    talk_chance: float = 0.0  # of pressing A where somebody stands in front: chance meets few people
+    talk_chance: float = 0.0  # of pressing A before somebody not spoken to yet: chance meets few people
     temperature: float = 0.05  # other steps draw from softmax(Q / temperature); 0 = the best action
 
     def __post_init__(self) -> None:

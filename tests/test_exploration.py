@@ -118,8 +118,8 @@ def test_what_is_suggested_is_tried_so_often() -> None:
     assert (actions == 4).sum() == pytest.approx(1000, abs=120)  # four standard errors
 
 
-def test_a_newcomer_tries_a_before_a_person() -> None:
+def test_a_newcomer_tries_a_before_a_stranger() -> None:
     structured = np.zeros((2, FEATURE_COUNT), np.float32)
-    structured[1, [name for name, _ in FEATURES].index("faces_person")] = 1.0
+    structured[1, [name for name, _ in FEATURES].index("faces_stranger")] = 1.0
     assert worth_trying(structured).tolist() == [-1, Action.A]
     assert worth_trying(structured[:, :5]).tolist() == [-1, -1], "of a game that is not known"

@@ -88,10 +88,12 @@ def test_blocks_around_count_the_cells_that_were_visited() -> None:
 def test_the_first_word_with_everybody_counts_and_no_menu_does() -> None:
     env, player = RedEnv(max_steps=10**6, keys=("screen", "visited")), ScriptedPlayer()
     env.reset(seed=1)
+    faced = False
     while not env.game_state.talks:  # the player goes straight to the first leader; a trainer speaks first on the way
+        faced = env.game_state.faces_stranger
         env.step(player.act(env.memory))
+    assert faced and not env.game_state.faces_stranger
     (x, y), talks = env.game_state.position, env.game_state.talks
-    assert env.game_state.faces_person
     assert talks == 1 and env.game_state.facing == 1 and env.game_state.in_text
     leader = env.step(Action.B)[0]["visited"][3, 4]
     assert leader == 1 and (env.game_state.map_id, x, y - 1) not in set(map(tuple, env.visited_cells().tolist()))
@@ -100,7 +102,7 @@ def test_the_first_word_with_everybody_counts_and_no_menu_does() -> None:
     env.reset(seed=1)
     for _ in range(3):
         env.step(Action.START)
-        assert env.game_state.talks == 0 and not env.game_state.faces_person
+        assert env.game_state.talks == 0 and not env.game_state.faces_stranger
         env.step(Action.B)
     env.close()
 

@@ -17,7 +17,7 @@ DIFFERENCES = {
         "env": {"patience_steps": 100, "patience_reward": 1.0},
         "intrinsic": {"novelty_weight": 0.3},
         "curriculum": {"mode": "go_explore", "cell_size": 0, "true_start_share": 0.12, "episode_steps": 128},
-        "exploration": {"talk_chance": 0.2},
+        "exploration": {"talk_chance": 0.5},
         "replay": {"capacity": 60_000},
         "learner": {"learning_rate": 0.001, "gamma": 0.9, **TRACES},
     },

@@ -132,12 +132,13 @@ class VisitedCells:
             self._new_at = step
         if before and action == Action.A and state.in_text and not (before.in_text or state.battle_kind):
             self._address(state)
+        person = reader.person_ahead(state)
         return GameState(
             ram,
             cells_visited=cells,
             maps_visited=maps,
             talks=len(self._addressed),
-            faces_person=reader.person_ahead(state),
+            faces_stranger=bool(person) and (state.map_id, person) not in self._addressed,
             since_new=max(0, step - self._new_at),  # a host may begin to count anew
             surroundings=self._surroundings,
             step=step,

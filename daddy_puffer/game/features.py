@@ -54,7 +54,7 @@ FEATURES: tuple[tuple[str, str], ...] = (
     ("cells_visited", "cells visited in this episode / 512, at most 1"),
     ("maps_visited", "maps visited in this episode / 32, at most 1"),
     ("episode_time", "share of the episode's step limit gone"),
-    ("faces_person", "1 when somebody stands on the cell in front"),
+    ("faces_stranger", "1 when somebody stands in front who was not spoken to in this episode"),
     ("since_new", "steps since the last cell that was new / 128, at most 1"),
     *(
         (f"visited_{row}_{column}", "share of this block of 4x4 cells that was visited, the player's being 4, 4")
@@ -96,13 +96,13 @@ def cell_id(map_id: int, x: int, y: int) -> int:
 
 
 def worth_trying(structured: NDArray[np.float32]) -> NDArray[np.int64]:
-    """For each row `[B, F]` an action i64 `[B]` that a newcomer would try there, -1 = none: A before a person.
+    """For each row `[B, F]` an action i64 `[B]` that a newcomer would try there, -1 = none: A before a stranger.
 
     -1 too for other observations than those of `FEATURES`.
     """
     if structured.shape[-1] != FEATURE_COUNT:
         return np.full(len(structured), -1, np.int64)
-    return np.where(structured[:, _INDEX["faces_person"]] > 0, Action.A.value, -1).astype(np.int64)
+    return np.where(structured[:, _INDEX["faces_stranger"]] > 0, Action.A.value, -1).astype(np.int64)
 
 
 class FeatureWriter:
@@ -135,7 +135,7 @@ class FeatureWriter:
         row[_CELLS] = min(state.cells_visited / 512, 1.0)
         row[_CELLS + 1] = min(state.maps_visited / 32, 1.0)
         row[_CELLS + 2] = state.step / self._max_steps
-        row[_CELLS + 3] = state.faces_person
+        row[_CELLS + 3] = state.faces_stranger
         row[_CELLS + 4] = min(state.since_new / 128, 1.0)
         if state.surroundings != self._surroundings:
             self._surroundings = state.surroundings

@@ -141,7 +141,7 @@ class GameState:
     cells_visited: int = 0
     maps_visited: int = 0
     talks: int = 0
-    faces_person: bool = False
+    faces_stranger: bool = False  # somebody in front to whom the player has not spoken yet
     since_new: int = 0  # steps since the last cell that was new
     surroundings: bytes = bytes(SURROUNDING_BLOCKS**2)  # visited cells of the blocks around, row by row
     step: int = 0
@@ -317,15 +317,19 @@ class RamReader:
             kept += memory[part]
         return bytes(bytearray(kept))  # five times as fast as bytes(kept)
 
-    def person_ahead(self, state: GameState) -> bool:
-        """Whether somebody stands on the cell in front of the player.
+    def person_ahead(self, state: GameState) -> int:
+        """Number on the map of whoever stands on the cell in front of the player, 0 = nobody; that of `text_id`.
 
         Where people stand is no part of `GameState.ram`: they walk about while the player does nothing.
         """
         count = min(self._memory[at.SPRITE_COUNT : at.SPRITE_COUNT + 1][0], at.MOST_SPRITES)
         if not count or state.battle_kind:
-            return False
+            return 0
         (x, y), (right, down) = state.position, AHEAD[state.facing & 3]
         wanted = [y + down + at.SPRITE_OFFSET, x + right + at.SPRITE_OFFSET]
         places = self._memory[at.SPRITES : at.SPRITES + at.SPRITE_BYTES * count]
-        return any(list(places[i : i + 2]) == wanted for i in range(0, len(places), at.SPRITE_BYTES))
+        for number in range(count):
+            begin = number * at.SPRITE_BYTES
+            if list(places[begin : begin + 2]) == wanted:
+                return number + 1
+        return 0
