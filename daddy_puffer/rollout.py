@@ -25,7 +25,7 @@ from daddy_puffer.envs.rom import PRACTICE_ROM, find_rom, packaged
 from daddy_puffer.envs.scripted import ScriptedPlayer
 from daddy_puffer.game import GameState, milestone_bits, milestones_reached
 from daddy_puffer.game.milestones import MILESTONES
-from daddy_puffer.learner.checkpoint import load_checkpoint, load_checkpoint_config, to_arrays
+from daddy_puffer.learner.checkpoint import load_checkpoint, load_checkpoint_config, restore_learner, to_arrays
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.progress.tracker import ProgressTracker
 from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, Record, Sink
@@ -154,7 +154,7 @@ def load_agent(
     config = load_checkpoint_config(checkpoint)
     config = replace(config, train=replace(config.train, device=device, seed=seed))
     learner = Learner(config, spaces, len(Action))
-    learner.load_state_dict(load_checkpoint(checkpoint)["learner"])
+    restore_learner(learner.load_state_dict, checkpoint)
     learner.generator.manual_seed(seed)
     return TrainedAgent(learner, epsilon)
 

@@ -17,7 +17,7 @@ import torch
 from daddy_puffer.config import Config
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.maps import map_name
-from daddy_puffer.learner.checkpoint import checkpoint_step
+from daddy_puffer.learner.checkpoint import checkpoint_step, restore_learner
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.live_samples import write_look
 from daddy_puffer.learner.stop import StopSignals
@@ -49,8 +49,13 @@ class TrainResult:
     exit_code: int  # 0, or 128 + the signal that stopped it
 
 
-def train(config: Config, resume: Path | None = None, film_steps: int = FILM_STEPS) -> TrainResult:
-    """Train until the steps are done, time is up or a signal comes, then film; `resume` is a checkpoint folder."""
+def train(
+    config: Config, resume: Path | None = None, film_steps: int = FILM_STEPS, init_from: Path | None = None
+) -> TrainResult:
+    """Train until the steps are done, time is up or a signal comes, then film.
+
+    `resume` is a checkpoint folder to go on from; of `init_from`, another, a new run takes the networks only.
+    """
     if config.train.algorithm != "q":
         raise UserError("train.algorithm ppo is pokemonred_puffer's trainer: start python -m pokemonred_puffer.train")
     torch.set_num_threads(config.train.threads)
@@ -58,6 +63,8 @@ def train(config: Config, resume: Path | None = None, film_steps: int = FILM_STE
     folder = choose_run_folder(config, resume)
     with StopSignals() as stop, _make_env(config, folder) as env:
         learner = Learner(config, env.spaces, env.num_actions)
+        if init_from is not None and resume is None:
+            restore_learner(learner.load_networks, init_from)
         trainer = Trainer(
             config, env, learner, make_replay(config, env.spaces, learner.state_size, env.num_envs), folder
         )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from daddy_puffer.command_line import resolve, run_command
+from daddy_puffer.learner.checkpoint import find_checkpoint
 from daddy_puffer.train import train
 
 
@@ -27,6 +28,9 @@ def train_big(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
     vectorization: Annotated[str | None, typer.Option(help="serial, multiprocessing or ray")] = None,
     resume: Annotated[Path | None, typer.Option(help="run folder or checkpoint to go on from")] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(help="run folder or checkpoint whose networks to begin with")
+    ] = None,
 ) -> None:
     """Train a HierQ agent."""
     settings, checkpoint = resolve(
@@ -46,7 +50,8 @@ def train_big(
         train__device=device,
         train__vectorization=vectorization,
     )
-    raise typer.Exit(train(settings, checkpoint).exit_code)
+    begin = None if init_from is None else find_checkpoint(init_from)
+    raise typer.Exit(train(settings, checkpoint, init_from=begin).exit_code)
 
 
 def main() -> None:

@@ -151,7 +151,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from daddy_puffer.config import load_config
-from daddy_puffer.learner.checkpoint import find_checkpoint
+from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint
 from daddy_puffer.train import train
 config = load_config(Path(sys.argv[1]))
 train(config, resume=find_checkpoint(Path(sys.argv[2])) if len(sys.argv) > 2 else None, film_steps=1)
@@ -228,6 +228,18 @@ def test_resume_with_another_network_is_a_user_error(config: Config, result: Tra
     large = replace(config, policy=replace(config.policy, model_size="large"))
     with pytest.raises(UserError, match="holds another network"):
         train(large, resume=find_checkpoint(result.folder))
+
+
+def test_a_run_may_begin_with_the_networks_of_another(config: Config, result: TrainResult, tmp_path: Path):
+    elsewhere = replace(config, train=replace(config.train, runs_dir=str(tmp_path), total_steps=4))
+    begun = train(elsewhere, film_steps=1, init_from=result.checkpoint)
+    old, new = (load_checkpoint(path)["learner"] for path in (result.checkpoint, begun.checkpoint))
+    assert new["updates"] == 0 and not new["optimizer"]["state"], "only the networks"
+    for name, weight in old["online"].items():
+        assert torch.equal(weight, new["online"][name]) and torch.equal(weight, new["target"][name])
+    large = replace(elsewhere, policy=replace(config.policy, model_size="large"))
+    with pytest.raises(UserError, match="holds another network"):
+        train(replace(large, train=replace(large.train, run_name="large")), init_from=result.checkpoint)
 
 
 def test_comparison_has_every_player_and_its_interval(config: Config, result: TrainResult, tmp_path: Path):

@@ -31,7 +31,7 @@ from daddy_puffer.errors import UserError
 from daddy_puffer.files import replacing
 from daddy_puffer.imitate.data import Demonstrations, Goal, Span
 from daddy_puffer.imitate.impala import ImpalaCnn
-from daddy_puffer.learner.checkpoint import load_checkpoint, load_checkpoint_config, save_checkpoint
+from daddy_puffer.learner.checkpoint import load_checkpoint, load_checkpoint_config, restore_learner, save_checkpoint
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.networks import Shaped, choose_device
 from daddy_puffer.policies.hierq import HierQState
@@ -265,7 +265,7 @@ def load_hierq(checkpoint: Path, game: Game, recipe: Recipe, goal: Goal, device:
     config = load_checkpoint_config(checkpoint)
     config = replace(config, train=replace(config.train, device=device, seed=seed))
     student = HierQStudent(recipe, goal, config, game.inputs, game.num_actions, sequence_length=1)
-    student.learner.load_state_dict(load_checkpoint(checkpoint)["learner"])
+    restore_learner(student.learner.load_state_dict, checkpoint)
     student.learner.generator.manual_seed(seed)
     return student
 

@@ -13,6 +13,7 @@ import os
 import random
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,22 @@ def to_tensors(tree: Any) -> Any:
     if isinstance(tree, list):
         return [to_tensors(value) for value in tree]
     return torch.from_numpy(tree.copy()) if isinstance(tree, np.ndarray) else tree
+
+
+def restore_learner(load: Callable[[dict[str, Any]], None], path: Path) -> dict[str, Any]:
+    """Hand the learner's part of checkpoint folder `path` to `load`; returns all that the checkpoint says.
+
+    Raises:
+        UserError: there is none, it is damaged, or of a network with another shape.
+    """
+    state = load_checkpoint(path)
+    try:
+        load(state["learner"])
+    except Exception as error:  # torch raises nearly anything over what it did not write
+        raise UserError(
+            f"{path} holds another network: it needs the policy settings, and the version, that it was made with"
+        ) from error
+    return state
 
 
 def to_arrays(tree: Any) -> Any:

@@ -189,6 +189,12 @@ class Learner:
         self.generator.set_state(state["generator"].cpu())
         self.publish()
 
+    def load_networks(self, state: dict[str, Any]) -> None:
+        """Begin with the networks of another learner's `state_dict`, but with an optimiser of our own."""
+        self.networks.online.load_state_dict(state["online"])
+        self.networks.target.load_state_dict(state["online"])
+        self.publish()
+
     def _loss(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Loss, TD errors `[T, B]` of the trained rows, action values `[T + 1, B, A]`, diagnostics."""
         trained = slice(self.config.replay.burn_in, None)

@@ -27,7 +27,7 @@ from daddy_puffer.game.features import worth_trying
 from daddy_puffer.game.milestones import MILESTONES
 from daddy_puffer.learner.background import BackgroundLearner
 from daddy_puffer.learner.checkpoint import (
-    load_checkpoint,
+    restore_learner,
     rng_state,
     save_checkpoint,
     set_rng_state,
@@ -310,11 +310,7 @@ class Trainer:
         Raises:
             UserError: it is damaged, or of other settings.
         """
-        state = load_checkpoint(path)
-        try:
-            self.learner.load_state_dict(state["learner"])
-        except Exception as error:  # torch raises nearly anything over what it did not write
-            raise UserError(f"{path} holds another network: resume with the same policy settings") from error
+        state = restore_learner(self.learner.load_state_dict, path)
         try:
             self._restore(state)
         except UserError:
