@@ -133,7 +133,7 @@ def test_training_with_dashboard_and_checkpoints(host: Host, vectorization: str)
     assert len(losses) >= 3 * 6 and all(map(math.isfinite, losses)) and any(losses)
     assert re.search(rf"epsilon\s+{NUMBER}", printed) and re.search(rf"updates\s+{NUMBER}", printed)
     assert "policy_loss" not in printed and "explained_variance" not in printed
-    assert re.search(r"Agent Steps\s+2\.0k", printed) and "Model Size: 792.3k parameters" in printed
+    assert re.search(r"Agent Steps\s+2\.0k", printed) and "Model Size: 797.6k parameters" in printed
     files = sorted(path.name for path in host.folder.glob("runs/*/*"))
     assert files == ["model_000004.pt", "model_000008.pt", "trainer_state.pt"]
     (state,) = host.folder.glob("runs/*/trainer_state.pt")
