@@ -15,6 +15,7 @@ DIFFERENCES = {
     "traces.yaml": {"learner": TRACES},
     "explore.yaml": {
         "env": {"patience_steps": 100, "patience_reward": 1.0},
+        "rewards": {"cell": 0.05},
         "intrinsic": {"novelty_weight": 0.3},
         "curriculum": {"mode": "go_explore", "cell_size": 0, "true_start_share": 0.12, "episode_steps": 128},
         "exploration": {"talk_chance": 0.5},
