@@ -131,10 +131,10 @@ def test_memory_and_disk_are_measured_against_the_settings(tmp_path: Path) -> No
 
 
 def test_needed_memory_is_what_replay_takes() -> None:
-    # 1440 bytes of frame, 90 of visited cells and 4 a feature at least; the states only every few rows
+    # 1440 bytes of frame, 45 of visited cells and 2 a feature at least; the states only every few rows
     config = load_config(None, {"replay.capacity": 1_000_000})
     need = doctor.replay_bytes(config)
-    least = 1440 + 90 + 4 * FEATURE_COUNT + MILESTONE_BYTES
+    least = 1440 + 45 + 2 * FEATURE_COUNT + MILESTONE_BYTES
     assert least < need / 1_000_000 < least + 4 * doctor.STATE_FLOATS["slim"]
     assert doctor.replay_bytes(load_config(None, {"replay.kind": "rollouts", "replay.burn_in": 0})) < need / 100
 

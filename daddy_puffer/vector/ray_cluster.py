@@ -35,11 +35,13 @@ class RayCluster:
             UserError: there is no Ray, nobody answers at the address, or the cluster is too small.
         """
         self.ray = _import_ray()
+        address = os.environ.get(ADDRESS, "")
+        if "://" in address:  # the client protocol has no shared memory, and other failures
+            raise UserError(f"{ADDRESS} {address} is for Ray's client: start on a node of the cluster, with host:port")
         self._connected_here = not self.ray.is_initialized()
         self._folder: Path | None = None
         try:
             if self._connected_here:
-                address = os.environ.get(ADDRESS, "")
                 with _handlers_kept():
                     self._join(address) if address else self._start(num_workers)
             cpus = int(self.ray.cluster_resources().get("CPU", 0))
@@ -59,8 +61,6 @@ class RayCluster:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _join(self, address: str) -> None:
-        if "://" in address:  # the client protocol has no shared memory, and other failures
-            raise UserError(f"{ADDRESS} {address} is for Ray's client: start on a node of the cluster, with host:port")
         try:
             self.ray.init(address=address, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
