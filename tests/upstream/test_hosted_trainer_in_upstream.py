@@ -135,7 +135,7 @@ def test_training_with_dashboard_and_checkpoints(host: Host, vectorization: str)
     assert "policy_loss" not in printed and "explained_variance" not in printed
     assert re.search(r"Agent Steps\s+2\.0k", printed) and "Model Size: 797.6k parameters" in printed
     files = sorted(path.name for path in host.folder.glob("runs/*/*"))
-    assert files == ["model_000004.pt", "model_000008.pt", "trainer_state.pt"]
+    assert files == ["live", "model_000004.pt", "model_000008.pt", "trainer_state.pt"]
     (state,) = host.folder.glob("runs/*/trainer_state.pt")
     saved = torch.load(state, weights_only=True)
     assert (saved["global_step"], saved["update"], saved["model_name"]) == (8 * EPOCH, 8, "model_000008.pt")
