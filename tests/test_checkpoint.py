@@ -130,3 +130,20 @@ def test_trees_of_arrays_come_back_from_a_checkpoint(tmp_path: Path):
     ):
         np.testing.assert_array_equal(mine, other)
         assert mine.dtype == other.dtype and not np.shares_memory(mine, other)
+
+
+def test_killed_while_an_old_one_is_removed_leaves_no_half_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, 1, {}, Config(), keep=1)
+
+    def half(path: Path, **_: object) -> None:
+        (path / "state.pt").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("shutil.rmtree", half)
+        save_checkpoint(tmp_path, 2, {}, Config(), keep=1)
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["latest", "step_2"]
+    save_checkpoint(tmp_path, 3, {}, Config(), keep=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step_3"], "and goes with the next one"

@@ -46,8 +46,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], config: Conf
         shutil.rmtree(temporary, ignore_errors=True)  # a full disk has no room for half a checkpoint
         raise
     if final.exists():  # a rename does not replace a folder with files in it
-        discarded = folder / f".{final.name}.old.tmp"
-        final.rename(discarded)
+        discarded = _aside(final)
         temporary.rename(final)
         _remove(discarded)
     else:
@@ -58,7 +57,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], config: Conf
     _sync(folder)
     for old in _by_step(folder)[:-keep]:
         if old != final:
-            _remove(old)
+            _remove(_aside(old))
     return final
 
 
@@ -206,6 +205,11 @@ def _by_step(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
     found = [path for path in folder.glob("step_*") if path.name[5:].isdigit() and (path / STATE_FILE).is_file()]
     return sorted(found, key=lambda path: int(path.name[5:]))
+
+
+def _aside(checkpoint: Path) -> Path:
+    """Rename what is to be removed: killed in the middle of that, it would be a checkpoint that lacks a file."""
+    return checkpoint.rename(checkpoint.with_name(f".{checkpoint.name}.old.tmp"))
 
 
 def _remove(path: Path) -> None:
