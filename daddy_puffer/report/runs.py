@@ -179,8 +179,8 @@ class Run:
 
     @property
     def is_practice(self) -> bool:
-        """Whether it was played on the cartridge in the package."""
-        return not self.config.get("env.gb_path")
+        """Whether it was played on the cartridge in the package, as far as it says: without settings it says nothing."""
+        return bool(self.config) and not self.config.get("env.gb_path")
 
     @property
     def has_stopped(self) -> bool:
