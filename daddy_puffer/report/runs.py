@@ -179,7 +179,7 @@ class Run:
 
     @property
     def is_practice(self) -> bool:
-        """Whether it was played on the cartridge in the package, as far as it says: without settings it says nothing."""
+        """Whether it says that it was played on the cartridge in the package; without settings it says nothing."""
         return bool(self.config) and not self.config.get("env.gb_path")
 
     @property
