@@ -30,7 +30,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -416,74 +416,19 @@ def _game(runs: Path) -> Game:
 
 SAVESTATES = ("savestates/*", "savestates/outcomes/*")
 TABLES = ("*.csv", "*.json*", "config.yaml", "steps/*", "live/*")
+of_registry = partial(Kind, load=load_registry, given="savestates", copied=SAVESTATES, needs=_game)
+of_resume = partial(Kind, load=load_resume, given=".", copied=("checkpoints/step_4*/*",), needs=_trainer)
+of_run = partial(Kind, load=load_run, given=".", copied=TABLES, needs=small_config)
 KINDS = (
     Kind(name="save state", mutators=BYTES, pattern="start.state", load=load_state, needs=_game),
     Kind(name="configuration", mutators=YAML, pattern="config.yaml", load=load_settings),
-    Kind(
-        name="registry: sidecar",
-        mutators=TEXT,
-        pattern="savestates/*.json",
-        load=load_registry,
-        given="savestates",
-        copied=SAVESTATES,
-        needs=_game,
-    ),
-    Kind(
-        name="registry: state",
-        mutators=BYTES,
-        pattern="savestates/*.state",
-        load=load_registry,
-        given="savestates",
-        copied=SAVESTATES,
-        needs=_game,
-    ),
-    Kind(
-        name="registry: state, sidecar forged",
-        mutators=BYTES,
-        pattern="savestates/*.state",
-        load=load_registry,
-        given="savestates",
-        copied=SAVESTATES,
-        needs=_game,
-        signs=True,
-    ),
-    Kind(
-        name="registry: actions, sidecar forged",
-        mutators=NPZ,
-        pattern="savestates/*.npz",
-        load=load_registry,
-        given="savestates",
-        copied=SAVESTATES,
-        needs=_game,
-        signs=True,
-    ),
-    Kind(
-        name="registry: outcomes",
-        mutators=TEXT,
-        pattern="savestates/outcomes/*.jsonl",
-        load=load_registry,
-        given="savestates",
-        copied=SAVESTATES,
-        needs=_game,
-    ),
-    Kind(
-        name="checkpoint: state.pt",
-        mutators=TORCH,
-        pattern="checkpoints/step_4*/state.pt",
-        load=load_resume,
-        given=".",
-        copied=("checkpoints/step_4*/*",),
-        needs=_trainer,
-    ),
-    Kind(
-        name="checkpoint: config.yaml",
-        mutators=YAML,
-        pattern="checkpoints/step_4*/config.yaml",
-        load=load_resume,
-        given=".",
-        copied=("checkpoints/step_4*/*",),
-        needs=_trainer,
-    ),
+    of_registry(name="registry: sidecar", mutators=TEXT, pattern="savestates/*.json"),
+    of_registry(name="registry: state", mutators=BYTES, pattern="savestates/*.state"),
+    of_registry(name="registry: state, sidecar forged", mutators=BYTES, pattern="savestates/*.state", signs=True),
+    of_registry(name="registry: actions, sidecar forged", mutators=NPZ, pattern="savestates/*.npz", signs=True),
+    of_registry(name="registry: outcomes", mutators=TEXT, pattern="savestates/outcomes/*.jsonl"),
+    of_resume(name="checkpoint: state.pt", mutators=TORCH, pattern="checkpoints/step_4*/state.pt"),
+    of_resume(name="checkpoint: config.yaml", mutators=YAML, pattern="checkpoints/step_4*/config.yaml"),
     Kind(
         name="recording",
         mutators=NPZ,
@@ -491,36 +436,10 @@ KINDS = (
         load=load_recording,
         needs=lambda runs: runs / "run/config.yaml",
     ),
-    Kind(
-        name="run: steps/",
-        mutators=NPZ,
-        pattern="steps/*.npz",
-        load=load_run,
-        given=".",
-        copied=TABLES,
-        needs=small_config,
-    ),
-    Kind(
-        name="run: tables", mutators=TEXT, pattern="*.csv", load=load_run, given=".", copied=TABLES, needs=small_config
-    ),
-    Kind(
-        name="run: events, meta",
-        mutators=TEXT,
-        pattern="*.json*",
-        load=load_run,
-        given=".",
-        copied=TABLES,
-        needs=small_config,
-    ),
-    Kind(
-        name="run: live/",
-        mutators=BYTES,
-        pattern="live/*.bin",
-        load=load_run,
-        given=".",
-        copied=TABLES,
-        needs=small_config,
-    ),
+    of_run(name="run: steps/", mutators=NPZ, pattern="steps/*.npz"),
+    of_run(name="run: tables", mutators=TEXT, pattern="*.csv"),
+    of_run(name="run: events, meta", mutators=TEXT, pattern="*.json*"),
+    of_run(name="run: live/", mutators=BYTES, pattern="live/*.bin"),
     Kind(name="ROM", mutators=BYTES, pattern="game.gb", load=load_rom),
     Kind(name="sweep: space", mutators=YAML, pattern="sweep.yaml", load=load_space, needs=lambda _: Config()),
     Kind(name="sweep: trials", mutators=TEXT, pattern="trials.jsonl", load=load_trials),
