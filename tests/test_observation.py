@@ -85,6 +85,16 @@ def test_blocks_around_count_the_cells_that_were_visited() -> None:
     assert again.surroundings == state.surroundings and again.since_new == 0
 
 
+def test_a_block_is_never_more_than_full() -> None:
+    """Maps that are not known all lie on one place of the world."""
+    visited, memory = VisitedCells(), bytearray(1 << 16)
+    memory[at.MAP] = 255
+    for x in range(256):
+        memory[at.X] = x
+        state = visited.look(None, Action.B, RamReader(memory), 0)
+    assert state.cells_visited == 256 and max(state.surroundings) == 16
+
+
 def test_the_first_word_with_everybody_counts_and_no_menu_does() -> None:
     env, player = RedEnv(max_steps=10**6, keys=("screen", "visited")), ScriptedPlayer()
     env.reset(seed=1)

@@ -116,7 +116,7 @@ class VisitedCells:
     def _look_around(self, new: bool) -> None:
         """Count a `new` cell in its block; remember the blocks around it."""
         row, column = (place // BLOCK_CELLS + _BLOCK_MARGIN for place in self._here)
-        if new:
+        if new and self._blocks[row, column] < BLOCK_CELLS**2:  # cells of unknown maps all lie on one place
             self._blocks[row, column] += 1
         rows = slice(row - _BLOCK_MARGIN, row + _BLOCK_MARGIN + 1)
         self._surroundings = self._blocks[rows, column - _BLOCK_MARGIN : column + _BLOCK_MARGIN + 1].tobytes()
