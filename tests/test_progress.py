@@ -145,13 +145,16 @@ def test_potential_and_shaping() -> None:
     assert shaping_reward(2.0, 5.0, 0.9, True) == -2.0
 
 
-def batch(bits: list[int], first: bool = False, truncated: bool = False) -> StepBatch:
-    """One step of environments whose milestones are `bits`; all begin or end together."""
+def batch(bits: list[int], first: bool = False, truncated: bool = False, spawn_id: int = 0) -> StepBatch:
+    """One step of environments whose milestones are `bits`; all begin or end together, at the true start if 0."""
     count = len(bits)
     no, end = np.zeros(count, bool), np.full(count, truncated)
     packed = np.array(bits, np.uint8)[:, None]
     numbers = np.arange(count)
-    return StepBatch({"milestones": packed}, np.zeros(count), no, end, np.full(count, first), numbers, [])
+    episode = np.full((count, 4), spawn_id, np.int32)
+    return StepBatch(
+        {"milestones": packed, "episode": episode}, np.zeros(count), no, end, np.full(count, first), numbers, []
+    )
 
 
 def tracker(num_envs: int, **changes: object) -> ProgressTracker:
@@ -159,10 +162,10 @@ def tracker(num_envs: int, **changes: object) -> ProgressTracker:
     return ProgressTracker(("a", "b", "c"), ProgressConfig(**values), num_envs)
 
 
-def play(progress: ProgressTracker, episode: list[list[int]]) -> None:
+def play(progress: ProgressTracker, episode: list[list[int]], spawn_id: int = 0) -> None:
     """One episode of all environments: their bits at each time."""
     for time, bits in enumerate(episode):
-        progress.add(batch(bits, first=time == 0, truncated=time == len(episode) - 1))
+        progress.add(batch(bits, first=time == 0, truncated=time == len(episode) - 1, spawn_id=spawn_id))
 
 
 def test_tracker_counts_steps_from_the_spawn() -> None:
@@ -216,6 +219,18 @@ def test_tracker_alarms_at_the_frontier_only_and_when_something_is_lost() -> Non
     again = tracker(1, watched=["a", "b"], forgetting=0.95, alarm_never=50.0, alarm_lost=0.0)
     again.load_state_dict(progress.state_dict())
     assert again.alarm and again.rows(5) == progress.rows(5)
+
+
+def test_only_episodes_from_the_true_start_are_trials() -> None:
+    progress = tracker(2, watched=["a"], forgetting=0.95, alarm_never=50.0)
+    for _ in range(60):
+        play(progress, [[0, 0], [0, 0]], spawn_id=7)
+    assert not progress.alarm and not progress.posteriors.trial_count.any()
+    for _ in range(60):
+        play(progress, [[0, 0], [1, 0]])
+    assert progress.posteriors.trial_count.tolist() == [120, 120, 120]
+    play(progress, [[0, 0], [1, 1]], spawn_id=7)
+    assert progress.posteriors.trial_count.tolist() == [120, 120, 120]
 
 
 def test_tracker_rejects_an_unknown_milestone() -> None:

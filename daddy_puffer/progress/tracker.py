@@ -2,6 +2,10 @@
 
 In: one `StepBatch` a step, from whose `milestones` bits it sees when each was reached first. Out: `ProgressRow`s, a few
 metrics, and an alarm. Knows no game: it gets the milestones' names, in the order of their bits.
+
+Only episodes from the true start are trials. Those of a curriculum begin where somebody got to, mostly where it goes on
+only now and then, and are short: counted among the others they hide what the agent can do, and a healthy run looks
+stalled.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from daddy_puffer.progress.posteriors import Bools, Posteriors, budgets_by_name,
 from daddy_puffer.telemetry import ProgressRow
 from daddy_puffer.types import Array, StepBatch
 
+SPAWN_FIELD = 2  # of observation["episode"]
 STALL_PATIENCE = 200  # trials without progress until a milestone that is not reliable counts as stalled
 
 
@@ -41,6 +46,7 @@ class ProgressTracker:
         self._alarms = [MilestoneAlarm(thresholds, target=config.target, forgetting=config.forgetting) for _ in names]
         self._bits: Array | None = None  # u8 [B, bytes]
         self._length = np.zeros(num_envs, np.int64)
+        self._from_state = np.zeros(num_envs, bool)
         self._spawned_with = np.zeros((num_envs, len(names)), bool)
         self._reached_at = np.full((num_envs, len(names)), -1)
 
@@ -51,6 +57,7 @@ class ProgressTracker:
         self._bits = bits.copy()
         self._length += 1
         self._length[batch.first] = 0
+        self._from_state[batch.first] = batch.observation["episode"][batch.first, SPAWN_FIELD] != 0
         for row in np.flatnonzero(changed):
             flags = self._flags(bits[row])
             if batch.first[row]:
@@ -58,7 +65,7 @@ class ProgressTracker:
             else:
                 new = flags & (self._reached_at[row] < 0)
                 self._reached_at[row, new] = self._length[row]
-        for row in np.flatnonzero((batch.terminated | batch.truncated) & ~batch.first):
+        for row in np.flatnonzero((batch.terminated | batch.truncated) & ~batch.first & ~self._from_state):
             self._end(row)
 
     @property
