@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from gymnasium.utils import seeding
 
 from daddy_puffer.command_line import run_command
 from daddy_puffer.config import Config, load_config
@@ -127,8 +126,8 @@ def play(env: RedEnv, chain: Chain, until: int) -> Iterator[tuple[int, Action, f
     """Play a chain as `Chain` says; yields actions taken so far, the action and its reward."""
     position = 0
     for wait, length in zip(chain.waits.tolist(), chain.lengths.tolist(), strict=True):
-        options = {"state": env.save_state()} if position else None
-        env.reset(seed=_seed_that_waits(wait, env.random_wait), options=options)
+        reached = {"state": env.save_state()} if position else {}
+        env.reset(options={"wait": wait, **reached})
         for action in chain.actions[position : position + length]:
             if position == until:
                 return
@@ -137,20 +136,14 @@ def play(env: RedEnv, chain: Chain, until: int) -> Iterator[tuple[int, Action, f
             yield position, Action(int(action)), float(reward)
 
 
-def _seed_that_waits(frames: int, longest: int) -> int:
-    """A seed with which the game waits so many frames at its reset: it goes the way that it went in training."""
-    return next(seed for seed in range(1 << 31) if int(seeding.np_random(seed)[0].integers(longest + 1)) == frames)
-
-
 def _same_machine(config: Config, script: Script) -> RedEnv:
     """The game of the script.
 
     Raises:
         UserError: ROM, initial state or emulator are others.
     """
-    longest = int(script.chain.waits.max(initial=0))
     steps = len(script.chain.actions) + 1
-    settings = replace(config.env, random_wait=longest, max_steps=steps, action_freq=script.machine.action_freq)
+    settings = replace(config.env, max_steps=steps, action_freq=script.machine.action_freq)
     env = make_red_env(settings, config.rewards)
     ours = Machine(
         rom_sha256=hashlib.sha256(env.rom_path.read_bytes()).hexdigest(),

@@ -90,6 +90,7 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         """Start an episode from `options["state"]` (save state bytes) or the initial state.
 
         `options["visited"]` u8 `[V, 3]`: cells (map, x, y) that count as visited from the beginning.
+        `options["wait"]`: frames that pass first, instead of a number that is drawn.
         `options["no_way_back"]` true saves 20 ms where the state is new here: an error leaves a game to be reset again.
 
         Raises:
@@ -99,15 +100,20 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         options = options or {}
         state = options.get("state")
         self._emulator.load_state(self._start if state is None else state, not options.get("no_way_back", False))
-        self.last_wait = int(self.np_random.integers(self.random_wait + 1)) if self.random_wait else 0
-        if self.last_wait:
-            self._emulator.wait(self.last_wait)
-        self._emulator.render_frame()
+        drawn = int(self.np_random.integers(self.random_wait + 1)) if self.random_wait else 0
+        self.last_wait = options.get("wait", drawn)
+        self.wait(self.last_wait)
         self._visited.restore(options.get("visited", NOTHING_VISITED))
         self._steps = 0
         self._returns = [0.0] * len(self._returns)
         self.game_state = self._look(None)
         return self._observe(), {}
+
+    def wait(self, frames: int) -> None:
+        """Let frames pass and draw one more, no button: what a reset does once a state is loaded."""
+        if frames:
+            self._emulator.wait(frames)
+        self._emulator.render_frame()
 
     def step(self, action: np.int64 | int) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Press a button; the info is empty but at the end of an episode."""

@@ -33,7 +33,7 @@ from daddy_puffer.files import read_archive
 from daddy_puffer.swarm.outcomes import Outcomes, Tallies
 
 STATES_PER_CELL = 4  # beyond so many the oldest but the best go
-LONGEST_WAIT = 3600  # frames before a segment: a replay looks for a seed that waits so long
+LONGEST_WAIT = 3600  # frames before a segment: more is none of ours
 _LARGEST_NUMBER = float(1 << 53)  # of a sidecar
 _RESCAN_SECONDS = 5.0  # between two looks at the folder at least
 _SETTLED_SECONDS = 2.0  # a folder changed so recently may change again without another time stamp
