@@ -23,10 +23,10 @@ from daddy_puffer.demos.players import make_player
 from daddy_puffer.demos.record import record_episode, record_episodes
 from daddy_puffer.errors import UserError
 from daddy_puffer.imitate.bc import BcSettings, accuracy_on, action_weights, clone_behaviour
-from daddy_puffer.imitate.command import make_hierq, make_impala
 from daddy_puffer.imitate.data import Demonstrations, Goal, load_demonstrations
 from daddy_puffer.imitate.evaluation import check_fits, evaluate
-from daddy_puffer.imitate.students import HierQStudent, load_hierq, load_impala, read_imitation
+from daddy_puffer.imitate.setup import make_hierq, make_impala
+from daddy_puffer.imitate.students import Batch, HierQStudent, load_hierq, load_impala, read_imitation
 from daddy_puffer.learner.checkpoint import find_checkpoint
 
 BARS = "python:bars_env:Bars"
@@ -148,6 +148,20 @@ def test_impala_learns_coloured_pictures_and_ten_buttons(bars: Path, tmp_path: P
     )
     with pytest.raises(UserError, match="10 actions"):
         check_fits(games[0], 7)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_halves_give_the_same_logits_but_for_rounding(bars: Path, half: bool) -> None:
+    torch.manual_seed(0)
+    demos = load_demonstrations(bars, (20, 30))
+    student = make_impala(demos, 32, "cpu", seed=0)
+    student._half = half
+    rows = np.arange(20)
+    learnt = student.logits(demos, Batch(rows=rows, first=rows == 0))
+    exact = student.episode_logits(demos, (0, 20))
+    assert learnt.dtype == torch.float32 and learnt.requires_grad
+    assert torch.equal(learnt, exact) != half  # 8 bits of mantissa are seen
+    torch.testing.assert_close(learnt, exact.clone(), rtol=0.0, atol=0.02 * float(exact.abs().max()))
 
 
 def test_rows_are_taken_equally_often(bars: Path) -> None:

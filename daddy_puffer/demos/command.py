@@ -45,17 +45,33 @@ def record(
     """Record demonstrations."""
     picture = ImageFormat(**dict(zip(("height", "width"), read_size(size), strict=True)), grey=grey)
     common: dict[str, Any] = {"random_start_steps": random_start_steps, "until": until, "picture": picture}
-    if env_id == ENV_ID:
-        overrides = {"env.gb_path": rom, "env.init_state": state, "env.max_steps": max_steps}
-        recipe = Recipe.of_config(load_config(config, overrides), **common)
-    elif config or rom or state:
-        raise UserError("--config, --rom and --state are for our own game: leave out --env-id, or use --env-kwargs")
-    else:
-        recipe = Recipe(env_id=env_id, settings=_keywords(env_kwargs), max_steps=max_steps or 0, **common)
+    recipe = recipe_of(env_id, env_kwargs, config, rom, state, max_steps, common)
     with contextlib.closing(Game(recipe)) as game:
         who = make_player(player, game, checkpoint, epsilon, keys, seed)
         for path in record_episodes(game, who, player, episodes, out, seed):
             print(f"{path}: {describe(path)}", flush=True)
+
+
+def recipe_of(
+    env_id: str,
+    env_kwargs: str,
+    config: Path | None,
+    rom: str | None,
+    state: str | None,
+    max_steps: int | None,
+    common: dict[str, Any],
+) -> Recipe:
+    """The environment that options name; `common` are the recipe's other fields.
+
+    Raises:
+        UserError: the options do not go together.
+    """
+    if env_id == ENV_ID:
+        overrides = {"env.gb_path": rom, "env.init_state": state, "env.max_steps": max_steps}
+        return Recipe.of_config(load_config(config, overrides), **common)
+    if config or rom or state:
+        raise UserError("--config, --rom and --state are for our own game: leave out --env-id, or use --env-kwargs")
+    return Recipe(env_id=env_id, settings=_keywords(env_kwargs), max_steps=max_steps or 0, **common)
 
 
 def describe(path: Path) -> str:

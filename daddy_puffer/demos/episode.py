@@ -7,6 +7,9 @@ observations u8 [T, H, W, C] · actions i32 [T] · rewards f32 [T] · dones bool
 frames u8 [T, 72, 20] (packed, the newest; `stacked_rows` gives the ones before), visited u8 [T, 9, 10], structured
 f32 [T, F], milestones u8 [T, M] (packed bits): where the game is ours
 check_steps i64 [K], check_hashes u8 [K, 32]: sha256 of the work RAM after so many actions, the last after all T
+labels i32 [T], by_expert bool [T]: of a round of DAgger only; what the expert says, `UNLABELLED` where it knows
+nothing, and whether it was the expert's action that was taken
+start_visited u8 [V, 3]: map, x and y of cells that count as visited from the beginning, if it began at a kept state
 start_state u8: the save state it began from · seed i64 · rom_sha256, episode_return f64, episode_length i64
 facts: JSON text, the recipe of the environment, the player, the milestones reached and how it ended
 """
@@ -17,7 +20,7 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,8 @@ from daddy_puffer.files import read_archive, replacing
 from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, VISITED_SHAPE
 
 FORMAT = 1
+UNLABELLED = -1  # in place of an expert's action
+NOTHING_VISITED = np.zeros((0, 3), np.uint8)
 LARGEST_EPISODE = 1 << 31  # bytes unpacked: 90,000 steps of 160x144 pixels in grey
 _NAME = re.compile(r"episode_(\d{4,})\.npz")
 _ROWS: dict[str, tuple[Any, int]] = {  # type and axes of what has a row a step
@@ -38,6 +43,7 @@ _ROWS: dict[str, tuple[Any, int]] = {  # type and axes of what has a row a step
     "rewards": (np.float32, 1),
     "dones": (np.bool_, 1),
 }
+_LABEL_ROWS: dict[str, tuple[Any, int]] = {"labels": (np.int32, 1), "by_expert": (np.bool_, 1)}
 _INPUT_ROWS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "frames": (np.uint8, (SCREEN_HEIGHT, PACKED_WIDTH)),
     "visited": (np.uint8, VISITED_SHAPE),
@@ -91,6 +97,9 @@ class Episode:
     seed: int
     rom_sha256: str  # empty where the game is not ours
     facts: EpisodeFacts
+    labels: NDArray[np.int32] | None = None
+    by_expert: NDArray[np.bool_] | None = None
+    start_visited: NDArray[np.uint8] = field(default_factory=NOTHING_VISITED.copy)
 
     def __len__(self) -> int:
         """Actions."""
@@ -107,6 +116,8 @@ class Episode:
         arrays |= {"check_steps": self.check_steps, "check_hashes": self.check_hashes}
         arrays |= {"start_state": np.frombuffer(self.start_state, np.uint8), "seed": np.array(self.seed, np.int64)}
         arrays |= {"episode_return": np.array(self.total), "episode_length": np.array(len(self), np.int64)}
+        arrays |= {name: rows for name in _LABEL_ROWS if (rows := getattr(self, name)) is not None}
+        arrays |= {"start_visited": self.start_visited} if len(self.start_visited) else {}
         size = sum(array.nbytes for array in arrays.values())
         if size > LARGEST_EPISODE:
             raise UserError(
@@ -135,6 +146,9 @@ class Episode:
                 seed=int(arrays["seed"]),
                 rom_sha256=str(arrays["rom_sha256"]),
                 facts=EpisodeFacts.from_json(str(arrays["facts"])),
+                labels=arrays.get("labels"),
+                by_expert=arrays.get("by_expert"),
+                start_visited=arrays.get("start_visited", NOTHING_VISITED),
             )
             episode._check(int(arrays["episode_length"]), float(arrays["episode_return"]))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError) as error:
@@ -147,8 +161,31 @@ class Episode:
         Raises:
             ValueError: they do not agree.
         """
-        for name, (kind, axes) in _ROWS.items():
+        self._check_rows(length)
+        if not length or len(self.infos) != length or not np.isclose(total, self.total, rtol=1e-4, atol=1e-6):
+            raise ValueError(f"{length} steps and return {total} do not agree with its rows")
+        if not self.dones[-1] or self.dones[:-1].any():
+            raise ValueError("it ends elsewhere than at its end")
+        for name, rows, least in (("an action", self.actions, 0), ("a label", self.labels, UNLABELLED)):
+            if rows is not None and (rows.min() < least or rows.max() >= self.facts.num_actions):
+                raise ValueError(f"{name} is out of {least}..{self.facts.num_actions - 1}")
+        if self.start_visited.dtype != np.uint8 or self.start_visited.shape[1:] != (3,):
+            raise ValueError(f"start_visited is {self.start_visited.dtype} {self.start_visited.shape}")
+        steps, hashes = self.check_steps, self.check_hashes
+        if hashes.shape != (len(steps), 32) or hashes.dtype != np.uint8 or not len(steps) or steps[-1] != length:
+            raise ValueError("hashes and actions do not agree")
+
+    def _check_rows(self, length: int) -> None:
+        """What has a row a step.
+
+        Raises:
+            ValueError: it has not.
+        """
+        labelled = self.labels is not None or self.by_expert is not None
+        for name, (kind, axes) in (_ROWS | (_LABEL_ROWS if labelled else {})).items():
             array = getattr(self, name)
+            if array is None:
+                raise ValueError(f"{name} is missing")
             if array.dtype != kind or array.ndim != axes or len(array) != length:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}, the episode has {length} steps")
         for name, array in self.inputs.items():
@@ -157,15 +194,6 @@ class Episode:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}, the episode has {length} steps")
         if self.facts.recipe.ours and len(self.inputs) != len(INPUTS):
             raise ValueError(f"of {', '.join(INPUTS)} there are only {', '.join(self.inputs) or 'none'}")
-        if not length or len(self.infos) != length or not np.isclose(total, self.total, rtol=1e-4, atol=1e-6):
-            raise ValueError(f"{length} steps and return {total} do not agree with its rows")
-        if not self.dones[-1] or self.dones[:-1].any():
-            raise ValueError("it ends elsewhere than at its end")
-        if self.actions.min() < 0 or self.actions.max() >= self.facts.num_actions:
-            raise ValueError(f"an action is out of 0..{self.facts.num_actions - 1}")
-        steps, hashes = self.check_steps, self.check_hashes
-        if hashes.shape != (len(steps), 32) or hashes.dtype != np.uint8 or not len(steps) or steps[-1] != length:
-            raise ValueError("hashes and actions do not agree")
 
 
 def stacked_rows(starts: NDArray[np.int64], rows: NDArray[np.int64], stack: int) -> NDArray[np.int64]:

@@ -183,9 +183,16 @@ class Game:
         """Those reached so far."""
         return milestones_reached(self._milestone_bits) if self._red is not None else []
 
-    def reset(self, seed: int, start_state: bytes | None = None) -> View:
-        """Begin an episode; `start_state` is another game's of the same kind, None = this one's own."""
-        options = {"state": start_state or self.start_state} if self._red is not None else None
+    def reset(self, seed: int, start_state: bytes = b"", visited: NDArray[np.uint8] | None = None) -> View:
+        """Begin an episode.
+
+        `start_state` is another game's of the same kind, empty = this one's own; `visited` u8 `[V, 3]`: cells that
+        count as visited from the beginning, as in `RedEnv.reset`.
+        """
+        options: dict[str, Any] | None = None
+        if self._red is not None:
+            options = {"state": start_state or self.start_state}
+            options |= {"visited": visited} if visited is not None else {}
         observation, info = self.env.reset(seed=seed, options=options)
         return self._view(observation, info, first=True)
 

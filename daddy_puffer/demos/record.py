@@ -10,32 +10,85 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from daddy_puffer.demos.episode import Episode, EpisodeFacts, next_number, write_episode
+from daddy_puffer.demos.episode import NOTHING_VISITED, Episode, EpisodeFacts, next_number, write_episode
 from daddy_puffer.demos.game import INPUTS, Game, Outcome, View
 from daddy_puffer.demos.players import Player, Wish
 from daddy_puffer.errors import UserError
 from daddy_puffer.wrappers.action_recorder import CHECK_STEPS
 
 
-@dataclass(slots=True)
-class _Rows:
-    """An episode that is being played."""
+@dataclass(slots=True, kw_only=True)
+class Recording:
+    """An episode that is being played; where an expert labels it, of every row."""
 
-    pictures: list[Any] = field(default_factory=list)
-    inputs: dict[str, list[Any]] = field(default_factory=dict)
-    actions: list[int] = field(default_factory=list)
-    rewards: list[float] = field(default_factory=list)
-    infos: list[dict[str, Any]] = field(default_factory=list)
-    checks: dict[int, bytes] = field(default_factory=dict)
+    game: Game
+    player: str  # what the file says of who plays
+    seed: int
+    start_state: bytes = b""  # empty = the game's own
+    start_visited: NDArray[np.uint8] = field(default_factory=NOTHING_VISITED.copy)
+    _pictures: list[Any] = field(default_factory=list)
+    _inputs: dict[str, list[Any]] = field(default_factory=dict)
+    _actions: list[int] = field(default_factory=list)
+    _rewards: list[float] = field(default_factory=list)
+    _infos: list[dict[str, Any]] = field(default_factory=list)
+    _checks: dict[int, bytes] = field(default_factory=dict)
+    _labels: list[tuple[int, bool]] = field(default_factory=list)
+    _terminated: bool = False
 
-    def add(self, view: View, action: int, outcome: Outcome) -> None:
-        self.pictures.append(view.picture)
+    def __len__(self) -> int:
+        """Actions so far."""
+        return len(self._actions)
+
+    def add(self, view: View, action: int, outcome: Outcome, label: tuple[int, bool] | None = None) -> None:
+        """Take note of an action; `label`: the expert's, and whether it is the one that was taken."""
+        self._pictures.append(view.picture)
         for name, array in view.inputs.items():
-            self.inputs.setdefault(name, []).append(array[-1] if name == "frames" else array)
-        self.actions.append(action)
-        self.rewards.append(outcome.reward)
-        self.infos.append(outcome.view.info)
+            self._inputs.setdefault(name, []).append(array[-1] if name == "frames" else array)
+        self._actions.append(action)
+        self._rewards.append(outcome.reward)
+        self._infos.append(outcome.view.info)
+        self._labels += [] if label is None else [label]
+        self._terminated = outcome.terminated
+        if len(self) % CHECK_STEPS == 0:
+            self._checks[len(self)] = self.game.fingerprint()
+
+    def finish(self) -> Episode:
+        """The episode ends here.
+
+        Raises:
+            UserError: the pictures are not of one size.
+        """
+        game = self.game
+        self._checks[len(self)] = game.fingerprint()
+        if len({picture.shape for picture in self._pictures}) != 1:
+            raise UserError("the environment's pictures change their size: give one with --size")
+        labels, by_expert = zip(*self._labels, strict=True) if self._labels else (None, None)
+        return Episode(
+            observations=np.stack(self._pictures),
+            actions=np.array(self._actions, np.int32),
+            rewards=np.array(self._rewards, np.float32),
+            dones=np.arange(len(self)) == len(self) - 1,
+            infos=self._infos,
+            inputs={key: np.stack(self._inputs[key]) for key in INPUTS if key in self._inputs},
+            check_steps=np.array(list(self._checks), np.int64),
+            check_hashes=np.array([list(digest) for digest in self._checks.values()], np.uint8),
+            start_state=self.start_state or game.start_state,
+            seed=self.seed,
+            rom_sha256=rom_sha256(game),
+            facts=EpisodeFacts(
+                recipe=game.recipe,
+                player=self.player,
+                num_actions=game.num_actions,
+                milestones=game.milestones,
+                terminated=self._terminated,
+                emulator=emulator_version(game),
+            ),
+            labels=None if labels is None else np.array(labels, np.int32),
+            by_expert=None if by_expert is None else np.array(by_expert, np.bool_),
+            start_visited=self.start_visited,
+        )
 
 
 def record_episode(game: Game, player: Player, name: str, seed: int) -> Episode | Wish:
@@ -45,22 +98,20 @@ def record_episode(game: Game, player: Player, name: str, seed: int) -> Episode 
     """
     view = game.reset(seed)
     player.begin(game)
-    rows, outcome = _Rows(), None
-    while outcome is None or not outcome.done:
+    recording = Recording(game=game, player=name, seed=seed)
+    done = False
+    while not done:
         chosen = player.act(view)
-        if chosen is Wish.SAVE and outcome is not None:
+        if chosen is Wish.SAVE and len(recording):
             break
         if chosen is Wish.SAVE:
             continue  # nothing has been done yet
         if isinstance(chosen, Wish):
             return chosen
         outcome = game.step(chosen)
-        rows.add(view, chosen, outcome)
-        view = outcome.view
-        if len(rows.actions) % CHECK_STEPS == 0:
-            rows.checks[len(rows.actions)] = game.fingerprint()
-    rows.checks[len(rows.actions)] = game.fingerprint()
-    return _episode(game, rows, name, seed, outcome.terminated)
+        recording.add(view, chosen, outcome)
+        view, done = outcome.view, outcome.done
+    return recording.finish()
 
 
 def record_episodes(game: Game, player: Player, name: str, episodes: int, folder: Path, seed: int) -> Iterator[Path]:
@@ -87,31 +138,3 @@ def rom_sha256(game: Game) -> str:
 def emulator_version(game: Game) -> str:
     """Name and version of what runs the game; empty where it is not ours."""
     return "" if game.rom_path is None else f"PyBoy {version('pyboy')}"
-
-
-def _episode(game: Game, rows: _Rows, name: str, seed: int, terminated: bool) -> Episode:
-    if len({picture.shape for picture in rows.pictures}) != 1:
-        raise UserError("the environment's pictures change their size: give one with --size")
-    dones = np.zeros(len(rows.actions), np.bool_)
-    dones[-1] = True
-    return Episode(
-        observations=np.stack(rows.pictures),
-        actions=np.array(rows.actions, np.int32),
-        rewards=np.array(rows.rewards, np.float32),
-        dones=dones,
-        infos=rows.infos,
-        inputs={key: np.stack(rows.inputs[key]) for key in INPUTS if key in rows.inputs},
-        check_steps=np.array(list(rows.checks), np.int64),
-        check_hashes=np.array([list(digest) for digest in rows.checks.values()], np.uint8),
-        start_state=game.start_state,
-        seed=seed,
-        rom_sha256=rom_sha256(game),
-        facts=EpisodeFacts(
-            recipe=game.recipe,
-            player=name,
-            num_actions=game.num_actions,
-            milestones=game.milestones,
-            terminated=terminated,
-            emulator=emulator_version(game),
-        ),
-    )

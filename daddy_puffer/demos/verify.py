@@ -79,7 +79,7 @@ def _play(game: Game, episode: Episode) -> int:
         UserError: something differs.
     """
     hashes = dict(zip(episode.check_steps.tolist(), (bytes(row) for row in episode.check_hashes), strict=True))
-    view = game.reset(episode.seed, episode.start_state)
+    view = game.reset(episode.seed, episode.start_state, episode.start_visited)
     for step, action in enumerate(episode.actions.tolist()):
         _same("picture", step, view.picture, episode.observations[step])
         for name, array in episode.inputs.items():

@@ -140,19 +140,24 @@ class ScriptedPlayer:
 
     def act(self, memory: Memory) -> Action:
         """The button for this moment."""
+        plan = self.plan(memory)
+        action = Action.B if plan is None else plan  # without a way: somebody stands in it, wait
+        return action if memory[UI_STATE] in (UI_TEXT, UI_BUSY) else self._unstick(memory, action)
+
+    def plan(self, memory: Memory) -> Action | None:
+        """What `act` would do in this moment alone, whatever was pressed before; None where it knows no way."""
         state = memory[UI_STATE]
         if state == UI_OVERWORLD:
-            return self._unstick(memory, self._overworld(memory))
+            return self._overworld(memory)
         if state == UI_TEXT:
             return Action.A
         if state == UI_BUSY:
             return Action.B
-        action = self._fight(memory) if memory[at.IS_IN_BATTLE] in (1, 2) else self._menu(memory)
-        return self._unstick(memory, action)
+        return self._fight(memory) if memory[at.IS_IN_BATTLE] in (1, 2) else self._menu(memory)
 
     # ---- what to do ----
 
-    def _overworld(self, memory: Memory) -> Action:
+    def _overworld(self, memory: Memory) -> Action | None:
         if self._wants_to_teach(memory):
             return Action.START
         goal = self._next_people(memory)
@@ -243,7 +248,7 @@ class ScriptedPlayer:
         stands = tuple(cell for person in people for cell in self._stands(memory, person))
         return self._distances(stands, self._blocked(memory))
 
-    def _talk_to(self, memory: Memory, people: Sequence[Person]) -> Action:
+    def _talk_to(self, memory: Memory, people: Sequence[Person]) -> Action | None:
         here = self._here(memory)
         for person in people:
             stands = self._stands(memory, person)
@@ -257,10 +262,10 @@ class ScriptedPlayer:
         steps = [(action, target) for action in STEPS if (target := self.world.destination(here, action)) in ways]
         return min(steps, key=lambda step: ways[step[1]] + self.world.step_cost(step[1]), default=None)
 
-    def _step(self, memory: Memory, here: Cell, ways: dict[Cell, int]) -> Action:
+    def _step(self, memory: Memory, here: Cell, ways: dict[Cell, int]) -> Action | None:
         best = self._best_step(here, ways)
         if best is None:
-            return Action.B  # somebody stands in the way: wait
+            return None
         action = best[0]
         facing = FACING_ACTION.get(memory[at.FACING])
         if facing is action and memory[at.TILE_IN_FRONT] in TREE_TILES and self._tree_ahead(here, action):

@@ -3,7 +3,8 @@
 In: `Demonstrations`, a `Student`, settings. Out: a `Measured` for every update. Knows no environment and writes no
 file: `command.py` evaluates, logs and saves between two updates.
 
-The loss is the cross-entropy of the demonstrated action, weighted by class if asked for; Adam with decoupled weight
+The loss is the cross-entropy of the demonstrated action, weighted by class if asked for; rows without one (an expert
+that labels may know nothing) have none. Adam with decoupled weight
 decay (Loshchilov & Hutter 2019); the gradient's norm is clipped for the recurrent student's sake.
 """
 
@@ -15,13 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
 
+from daddy_puffer.demos.episode import UNLABELLED
 from daddy_puffer.errors import UserError
 from daddy_puffer.imitate.data import Demonstrations, Span
 from daddy_puffer.imitate.students import Student
 
 MAX_GRADIENT_NORM = 10.0
+SMALLEST_WEIGHT = 1e-9  # of a batch: nothing in it may be labelled
 WEIGHTINGS = ("none", "balanced")
 
 
@@ -61,8 +65,10 @@ class Measured:
     gradient_norm: float  # before clipping
 
 
-def clone_behaviour(student: Student, demos: Demonstrations, settings: BcSettings) -> Iterator[Measured]:
-    """Learn; yields after every update.
+def clone_behaviour(
+    student: Student, demos: Demonstrations, settings: BcSettings, steps_done: int = 0
+) -> Iterator[Measured]:
+    """Learn; yields after every update. `steps_done`: updates before, which are counted only.
 
     Raises:
         UserError: the loss is no finite number any more.
@@ -71,11 +77,11 @@ def clone_behaviour(student: Student, demos: Demonstrations, settings: BcSetting
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     weights = torch.from_numpy(action_weights(demos, settings.class_weights)).to(student.device)
     batches = student.batches(demos, settings.batch_size, np.random.default_rng(settings.seed))
-    for step in range(1, settings.total_training_steps + 1):
+    for step in range(steps_done + 1, steps_done + settings.total_training_steps + 1):
         batch = next(batches)
         logits = student.logits(demos, batch)
         wanted = torch.from_numpy(demos.actions[batch.rows]).to(student.device)
-        loss = functional.cross_entropy(logits, wanted, weights)
+        loss = cross_entropy(logits, wanted, weights)
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
@@ -83,7 +89,7 @@ def clone_behaviour(student: Student, demos: Demonstrations, settings: BcSetting
         measured = Measured(
             step=step,
             loss=float(loss.detach()),
-            accuracy=float((logits.argmax(-1) == wanted).float().mean()),
+            accuracy=float((logits.argmax(-1) == wanted).sum() / (wanted != UNLABELLED).sum().clamp(min=1)),
             gradient_norm=float(norm),
         )
         if not np.isfinite(measured.loss):
@@ -91,19 +97,28 @@ def clone_behaviour(student: Student, demos: Demonstrations, settings: BcSetting
         yield measured
 
 
+def cross_entropy(logits: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Of logits f32 `[N, A]` and actions i64 `[N]`, a mean by the weights `[A]` over the rows that have an action."""
+    losses = functional.cross_entropy(logits, wanted, weights, reduction="none", ignore_index=UNLABELLED)
+    total = torch.where(wanted == UNLABELLED, 0.0, weights[wanted.clamp(min=0)]).sum()
+    return losses.sum() / total.clamp(min=SMALLEST_WEIGHT)
+
+
 def action_weights(demos: Demonstrations, kind: str) -> NDArray[np.float32]:
     """Weight of each action `[A]`; balanced: inverse to how often it is demonstrated, 1 on average over the rows."""
     if kind == "none":
         return np.ones(demos.num_actions, np.float32)
     rows = np.concatenate([demos.actions[slice(*span)] for span in demos.trained])
-    counts = np.bincount(rows, minlength=demos.num_actions)
-    weights = len(rows) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    counts = np.bincount(rows[rows != UNLABELLED], minlength=demos.num_actions)
+    weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
     return np.where(counts, weights, 0.0).astype(np.float32)
 
 
 def accuracy_on(student: Student, demos: Demonstrations, spans: Sequence[Span]) -> float:
-    """Share of the rows of whole episodes in which the student does as demonstrated; NaN without episodes."""
-    right = [
-        student.episode_logits(demos, span).argmax(-1).cpu().numpy() == demos.actions[slice(*span)] for span in spans
-    ]
-    return float(np.concatenate(right).mean()) if right else float("nan")
+    """Share of the labelled rows of whole episodes in which the student does as demonstrated; NaN without any."""
+    chosen = [student.episode_logits(demos, span).argmax(-1).cpu().numpy() for span in spans]
+    wanted = [demos.actions[slice(*span)] for span in spans]
+    if not any((rows != UNLABELLED).any() for rows in wanted):
+        return float("nan")
+    known = np.concatenate(wanted) != UNLABELLED
+    return float((np.concatenate(chosen) == np.concatenate(wanted))[known].mean())

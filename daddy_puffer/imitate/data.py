@@ -47,7 +47,7 @@ class Demonstrations:
     recipe: Recipe
     num_actions: int
     goal: Goal
-    actions: NDArray[np.int64]  # [N]
+    actions: NDArray[np.int64]  # [N] to be learnt: an expert's where there is one; `UNLABELLED` = nothing
     starts: NDArray[np.int64]  # [N] the row that this one's episode begins at
     pictures: NDArray[np.uint8]  # [N, H, W, C], without rows where they are not wanted
     inputs: dict[str, NDArray[Any]]  # `[N, ...]` of `demos.game.INPUTS`, or none
@@ -67,6 +67,13 @@ def load_demonstrations(folder: Path, size: tuple[int, int] | None, held_out_sha
     episodes, damaged = read_folder(folder)
     for line in damaged:
         _log.warning("skipped %s", line)
+    return as_demonstrations(episodes, size, held_out_share)
+
+
+def as_demonstrations(
+    episodes: dict[str, Episode], size: tuple[int, int] | None, held_out_share: float = 0.0
+) -> Demonstrations:
+    """Episodes by the names of their files as rows; see `load_demonstrations`."""
     found = list(episodes.values())
     recipe = _common_recipe(episodes)
     if size is None and not found[0].inputs:
@@ -82,12 +89,31 @@ def load_demonstrations(folder: Path, size: tuple[int, int] | None, held_out_sha
         recipe=recipe,
         num_actions=found[0].facts.num_actions,
         goal=goal,
-        actions=np.concatenate([episode.actions for episode in found]).astype(np.int64),
+        actions=np.concatenate([e.actions if e.labels is None else e.labels for e in found]).astype(np.int64),
         starts=np.repeat(ends - lengths, lengths),
         pictures=np.zeros((0, 0, 0, 0), np.uint8) if picture is None else _pictures(found, picture),
         inputs={} if picture else {name: np.concatenate([e.inputs[name] for e in found]) for name in INPUTS},
         trained=tuple(spans[:kept]),
         held_out=tuple(spans[kept:]),
+    )
+
+
+def merged(parts: Sequence[Demonstrations]) -> Demonstrations:
+    """The rows of all; recipe and goal are those of the first."""
+    offsets = np.cumsum([0, *(len(part.actions) for part in parts)])[:-1].tolist()
+
+    def moved(name: str) -> tuple[Span, ...]:
+        pairs = zip(parts, offsets, strict=True)
+        return tuple((a + offset, b + offset) for part, offset in pairs for a, b in getattr(part, name))
+
+    return replace(
+        parts[0],
+        actions=np.concatenate([part.actions for part in parts]),
+        starts=np.concatenate([part.starts + offset for part, offset in zip(parts, offsets, strict=True)]),
+        pictures=np.concatenate([part.pictures for part in parts]),
+        inputs={name: np.concatenate([part.inputs[name] for part in parts]) for name in parts[0].inputs},
+        trained=moved("trained"),
+        held_out=moved("held_out"),
     )
 
 
