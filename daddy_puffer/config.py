@@ -46,7 +46,7 @@ class EnvConfig:
         _require(self.max_steps >= 1, f"env.max_steps must be at least 1, got {self.max_steps}")
         _require(self.patience_steps >= 0, f"env.patience_steps is negative: {self.patience_steps}")
         _require(self.patience_reward >= 0.0, f"env.patience_reward is negative: {self.patience_reward}")
-        ok = 0 <= self.random_wait <= 3600  # a minute; replays look for a seed that waits so long
+        ok = 0 <= self.random_wait <= 3600  # a minute
         _require(ok, f"env.random_wait must be 0..3600 frames, got {self.random_wait}")
         _require(1 <= self.frame_stack <= 16, f"env.frame_stack must be 1..16, got {self.frame_stack}")
 
@@ -137,6 +137,31 @@ class LearnerConfig:
         shares = (self.trace_decay, self.munchausen_scale)
         ok = all(0.0 <= share <= 1.0 for share in shares)
         _require(ok, f"learner.trace_decay and munchausen_scale must be in [0, 1], got {shares}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemosConfig:
+    """Q-learning with demonstrations, in the stand-alone trainer: recorded ones, or the run's own best way."""
+
+    folder: str = ""  # of episode_0001.npz and so on; empty = none
+    own_way: list[str] = field(default_factory=list)  # milestones: the shortest way kept to the last one is learnt from
+    own_way_interval: int = 5_000  # environment steps between looks for a better one
+    ratio: float = 0.0625  # share of a batch's sequences that are demonstrations; R2D3, Paine 2019
+    bc_weight: float = 1.0  # of the cross-entropy of what was demonstrated, times exploration.temperature
+    margin_weight: float = 0.0  # of the large-margin loss; DQfD, Hester 2018
+    margin: float = 0.25  # reward by which that wants the demonstrated action to lead
+    anneal_steps: int = 0  # environment steps over which both weights fall to 0; 0 = never
+    refresh_updates: int = 1_000  # updates between recomputations of the recurrent states in demonstrations
+    warm_up_updates: int = 0  # updates on demonstrations alone before the first step
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _require(0.0 <= self.ratio <= 1.0, f"demos.ratio must be in [0, 1], got {self.ratio}")
+        for name in ("bc_weight", "margin_weight", "margin", "anneal_steps", "warm_up_updates"):
+            _require(getattr(self, name) >= 0, f"demos.{name} is negative: {getattr(self, name)}")
+        _require(not self.folder or not self.own_way, "demos.folder and demos.own_way: one of them has to be empty")
+        _require(self.own_way_interval >= 1, f"demos.own_way_interval must be at least 1, got {self.own_way_interval}")
+        _require(self.refresh_updates >= 1, f"demos.refresh_updates must be at least 1, got {self.refresh_updates}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +316,7 @@ class Config:
     intrinsic: IntrinsicConfig = field(default_factory=IntrinsicConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
+    demos: DemosConfig = field(default_factory=DemosConfig)
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     progress: ProgressConfig = field(default_factory=ProgressConfig)
@@ -301,6 +327,11 @@ class Config:
         """Check what concerns two sections."""
         ok = not self.learner.expected_bootstrap or self.exploration.temperature > 0.0
         _require(ok, "learner.expected_bootstrap needs exploration.temperature above 0")
+        ok = not self.demos.own_way or self.curriculum.mode != "off"
+        _require(ok, "demos.own_way needs a curriculum: set curriculum.mode to one of go_explore, mixture ...")
+        shown = self.demos.folder or self.demos.own_way
+        ok = not shown or not self.demos.bc_weight or self.exploration.temperature > 0.0
+        _require(ok, "demos.bc_weight needs exploration.temperature above 0: it is the policy that learns to imitate")
 
     def for_evaluation(self) -> Config:
         """The same without what is for training only: whole episodes, the game's own rewards, the true start.
@@ -327,6 +358,7 @@ YAML_PATHS: dict[str, tuple[str, ...]] = {
     "intrinsic": ("train", "intrinsic"),
     "replay": ("train", "replay"),
     "learner": ("train", "learner"),
+    "demos": ("train", "demos"),
     "exploration": ("train", "exploration"),
     "curriculum": ("train", "curriculum"),
     "progress": ("train", "progress"),

@@ -15,14 +15,17 @@ from pathlib import Path
 import torch
 
 from daddy_puffer.config import Config
+from daddy_puffer.demos.own_way import OwnWay
+from daddy_puffer.demos.rerun import play_again, read_demonstrations
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.maps import map_name
 from daddy_puffer.learner.checkpoint import checkpoint_step, restore_learner
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.live_samples import write_look
 from daddy_puffer.learner.stop import StopSignals
+from daddy_puffer.learner.teaching import Teaching
 from daddy_puffer.learner.trainer import Trainer
-from daddy_puffer.replay import make_replay
+from daddy_puffer.replay import DemoReplay, MixedReplay, Rollouts, SequenceReplay, make_demo_replay, make_replay
 from daddy_puffer.rollout import FILM_STEPS, FilmsBeside, film_checkpoint, film_events
 from daddy_puffer.telemetry import Sink, Telemetry
 from daddy_puffer.telemetry.console import console_sink
@@ -64,10 +67,10 @@ def train(
     with StopSignals() as stop, _make_env(config, folder) as env:
         learner = Learner(config, env.spaces, env.num_actions)
         if init_from is not None and resume is None:
-            restore_learner(learner.load_networks, init_from)
-        trainer = Trainer(
-            config, env, learner, make_replay(config, env.spaces, learner.state_size, env.num_envs), folder
-        )
+            state = restore_learner(learner.load_networks, init_from)
+            if "imitation" in state:
+                learner.forget_level()
+        trainer = _make_trainer(config, env, learner, folder)
         open_run_folder(folder, config, parameters=learner.parameter_count, device=str(learner.device))
         live = LiveWriter(folder / "live", env.num_envs, config.train.live_interval)
         films = FilmsBeside(folder / "videos")
@@ -104,6 +107,27 @@ def _last_films(trainer: Trainer, folder: Path, steps: int) -> list[Film]:
     except Exception as error:
         _log.warning("no film of step %d: %r", trainer.counters.steps, error)
         return []
+
+
+def _make_trainer(config: Config, env: VectorEnv, learner: Learner, folder: Path) -> Trainer:
+    replay: SequenceReplay | Rollouts | MixedReplay
+    replay = make_replay(config, env.spaces, learner.state_size, env.num_envs)
+    if not config.demos.folder and not config.demos.own_way:
+        return Trainer(config, env, learner, replay, folder)
+    demos = _load_demos(config, env, learner.state_size)
+    own_way = OwnWay(config, folder / "savestates") if config.demos.own_way else None
+    mixed = MixedReplay(replay, demos, config.demos.ratio, config.train.seed)
+    return Trainer(config, env, learner, mixed, folder, Teaching(config, learner, demos, own_way))
+
+
+def _load_demos(config: Config, env: VectorEnv, state_size: int) -> DemoReplay:
+    """The demonstrations of the configuration's folder, if it has one, played again in the run's own game."""
+    episodes = read_demonstrations(config) if config.demos.folder else []
+    demos = make_demo_replay(config, env.spaces, state_size, [len(episode) for episode in episodes])
+    if episodes:
+        for rows in play_again(config, episodes):
+            demos.add(rows)
+    return demos
 
 
 def _make_env(config: Config, folder: Path) -> VectorEnv:

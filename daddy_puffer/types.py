@@ -82,6 +82,7 @@ class SequenceBatch:
     weights    f32 [B]                    importance weights, 1 under uniform sampling
     indices    i64 [B]                    to be handed back with new priorities
     age        i64 [B]                    environment steps since row 0 was stored
+    demonstrated bool [B]                 of a demonstrator rather than the run's own; None = none is
     """
 
     frames: Array
@@ -98,6 +99,7 @@ class SequenceBatch:
     weights: Array
     indices: Array
     age: Array
+    demonstrated: Array | None = None
 
 
 @dataclass(frozen=True)

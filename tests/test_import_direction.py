@@ -19,10 +19,11 @@ LAYERS = {
     **dict.fromkeys(("envs", "wrappers"), 4),
     **dict.fromkeys(("vector", "learner"), 5),
     **dict.fromkeys(("rollout", "command_line"), 6),
-    **dict.fromkeys(("train", "evaluate", "debug_rollout", "replay_run", "report", "demos"), 7),
-    **dict.fromkeys(("train_big", "train_slim", "demo", "plugin_command", "watch", "sweep", "imitate"), 8),
-    **dict.fromkeys(("cli", "plugin"), 9),
-    **dict.fromkeys(("__main__", "doctor"), 10),
+    "demos": 7,
+    **dict.fromkeys(("train", "evaluate", "debug_rollout", "replay_run", "report", "imitate"), 8),
+    **dict.fromkeys(("train_big", "train_slim", "demo", "plugin_command", "watch", "sweep"), 9),
+    **dict.fromkeys(("cli", "plugin"), 10),
+    **dict.fromkeys(("__main__", "doctor"), 11),
 }
 
 # Libraries that only some parts may know.

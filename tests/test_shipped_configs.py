@@ -11,16 +11,22 @@ from daddy_puffer.config import Config, load_config
 
 FOLDER = Path(__file__).parents[1] / "configs"
 TRACES = {"target_network": False, "trace_decay": 0.8, "cut_traces": False}
+EXPLORE = {
+    "env": {"patience_steps": 100, "patience_reward": 1.0},
+    "rewards": {"cell": 0.05},
+    "intrinsic": {"novelty_weight": 0.3},
+    "curriculum": {"mode": "go_explore", "cell_size": 0, "true_start_share": 0.3, "episode_steps": 128},
+    "exploration": {"talk_chance": 0.5},
+    "replay": {"capacity": 60_000},
+    "learner": {"learning_rate": 0.001, "anneal_learning_rate": True, "gamma": 0.9, **TRACES},
+}
 DIFFERENCES = {
     "traces.yaml": {"learner": TRACES},
-    "explore.yaml": {
-        "env": {"patience_steps": 100, "patience_reward": 1.0},
-        "rewards": {"cell": 0.05},
-        "intrinsic": {"novelty_weight": 0.3},
-        "curriculum": {"mode": "go_explore", "cell_size": 0, "true_start_share": 0.12, "episode_steps": 128},
-        "exploration": {"talk_chance": 0.5},
-        "replay": {"capacity": 60_000},
-        "learner": {"learning_rate": 0.001, "gamma": 0.9, **TRACES},
+    "explore.yaml": {**EXPLORE, "demos": {"own_way": ["Boulder", "Cascade"], "ratio": 0.125, "bc_weight": 4.0}},
+    "demos.yaml": {
+        **EXPLORE,
+        "demos": {"folder": "demos/cascade", "ratio": 0.25, "anneal_steps": 300_000, "warm_up_updates": 2000},
+        "exploration": {"talk_chance": 0.5, "epsilon_start": 0.1},
     },
     "pqn.yaml": {
         "replay": {"kind": "rollouts", "burn_in": 0, "sequence_length": 32},

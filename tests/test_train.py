@@ -23,6 +23,7 @@ from support import FakeRed
 from daddy_puffer.config import (
     Config,
     CurriculumConfig,
+    DemosConfig,
     EnvConfig,
     IntrinsicConfig,
     ReplayConfig,
@@ -31,6 +32,9 @@ from daddy_puffer.config import (
     save_config,
 )
 from daddy_puffer.debug_rollout import Video, debug_rollout
+from daddy_puffer.demos.game import Game, Recipe
+from daddy_puffer.demos.players import make_player
+from daddy_puffer.demos.record import record_episodes
 from daddy_puffer.errors import UserError
 from daddy_puffer.evaluate import Score, compare, report, score
 from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint
@@ -92,8 +96,12 @@ def test_run_folder_is_complete(config: Config, result: TrainResult):
 
 def test_every_metric_is_documented(config: Config, tmp_path: Path):
     """With everything switched on, so that everything is measured."""
+    game = Game(Recipe.of_config(config))
+    assert list(record_episodes(game, make_player("scripted", game), "scripted", 1, tmp_path / "demos", seed=0))
+    game.close()
     changed = replace(
         config,
+        demos=DemosConfig(folder=str(tmp_path / "demos"), ratio=0.5),
         env=EnvConfig(max_steps=60),
         intrinsic=IntrinsicConfig(rnd_weight=0.1, novelty_weight=0.1, bayes_weight=0.1),
         curriculum=CurriculumConfig(mode="progress", cell_size=2, episode_steps=10, true_start_share=0.1),

@@ -50,7 +50,7 @@ LEDGER = "ledger"  # key beside those that the policy reads
 LONGEST_LEAD = 512  # rows that an environment may be ahead of the slowest before some of its rows are lost
 LOG_PERIOD_SECONDS = 5.0  # between two rows for wandb, as in the host
 GREEDY_TEMPERATURE = 1e-4  # of the saved policy where exploration has none: the host samples its actions
-SECTIONS = ("replay", "learner", "exploration")  # of ours in the host's `train` section
+SECTIONS = ("replay", "learner", "demos", "exploration")  # of ours in the host's `train` section
 # The host reserves memory for a batch of its own learner and may compile its policy: neither is used.
 UNUSED = {"batch_size": 1, "minibatch_size": 1, "bptt_horizon": 1, "compile": False}
 
@@ -82,9 +82,12 @@ def hosted_config(train: DictConfig, *, num_envs: int, frame_stack: int) -> Conf
         assert isinstance(values, dict)
         overrides |= {f"{name}.{str(key)}": value for key, value in values.items()}
     try:
-        return load_config(None, overrides)
+        config = load_config(None, overrides)
     except UserError as error:  # there was a file, which it has not seen
         raise UserError(str(error).removeprefix("the defaults: ")) from error
+    if config.demos.folder:
+        raise UserError("train.demos.folder is for our own trainer: start python -m daddy_puffer.train_big")
+    return config
 
 
 class WatchedVecenv:

@@ -7,6 +7,10 @@ An update: both networks start from the state that the actor had before row 0, e
 resets it where an episode begins. The online network's burn-in rows carry no gradient. Row t is trained towards
 `reward[t] + discount[t] * value(observation[t + 1])`; where an episode was truncated, row t + 1 is its final
 observation, which is what the value is taken of. Sources: Kapturowski 2019 (R2D2), van Hasselt 2016 (double Q).
+
+Rows of a demonstrator are trained to their targets as all others; losses that make the demonstrated action the best one
+are added to theirs (Hester 2018, DQfD). They are summed over the demonstrated rows and divided by all rows, as the TD
+loss is: what a demonstrated row counts does not depend on how many there are.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from torch.nn import functional
 
 from daddy_puffer.config import Config
 from daddy_puffer.learner.networks import NetworkPair, Shaped, choose_device, make_network, make_optimizer
+from daddy_puffer.numerics.imitation import cloning_loss, large_margin_loss
 from daddy_puffer.numerics.loss import masked_sequence_loss
 from daddy_puffer.numerics.priorities import sequence_priority
 from daddy_puffer.numerics.rescaling import rescale, unrescale
@@ -92,6 +97,7 @@ class Learner:
         self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.generator = torch.Generator().manual_seed(config.train.seed)
         self.updates = 0
+        self.imitation = 1.0  # what the losses of imitation count, beside their weights
         online = self.networks.online
         self._unroll_trained = torch.compile(online.unroll, dynamic=False) if config.train.compile else online.unroll
 
@@ -152,6 +158,15 @@ class Learner:
         share = self.config.replay.max_priority_weight
         return UpdateResult(named, sequence_priority(td_error.cpu().numpy(), mask, share))
 
+    @torch.inference_mode()
+    def states_after(self, frames: Array, structured: Array, visited: Array, first: Array, state: Array) -> Array:
+        """Recurrent states f32 `[B, S]` after rows `[T, B, ...]` that began with `state`, as the actor has them."""
+        actor = self.networks.actor
+        rows = _Rows(*(self._tensor(part) for part in (frames, structured, visited, first)))
+        before = HierQState.from_flat(self._tensor(state), actor.layout)
+        after = actor.unroll(*rows.part(slice(None)), before)[1]
+        return after.to_flat().float().cpu().numpy()
+
     def anneal(self, share_done: float) -> None:
         """Set the learning rate for updates at this share of the training, 0 to 1, if the configuration says so."""
         if self.config.learner.anneal_learning_rate:
@@ -195,6 +210,20 @@ class Learner:
         self.networks.target.load_state_dict(state["online"])
         self.publish()
 
+    @torch.no_grad()
+    def forget_level(self) -> None:
+        """Make the level of a dueling network's action values 0; what it prefers, and its policy, stay the same.
+
+        For a network that was trained to imitate: the policy does not depend on the level, so that its gradient was
+        nothing but rounding errors, which Adam makes whole steps of; 1,500 updates left values near -300.
+        """
+        head = self.networks.online.head
+        if head.dueling:
+            head.level.weight.zero_()
+            head.level.bias.zero_()
+            self.networks.copy_to_target()
+            self.publish()
+
     def _loss(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Loss, TD errors `[T, B]` of the trained rows, action values `[T + 1, B, A]`, diagnostics."""
         trained = slice(self.config.replay.burn_in, None)
@@ -208,6 +237,10 @@ class Learner:
         loss = masked_sequence_loss(td_error, mask, self._tensor(batch.weights))
         milestone_loss = self._milestone_loss(batch, aux, mask)
         total = loss + self.config.learner.milestone_loss_weight * milestone_loss
+        shown: dict[str, Tensor] = {}
+        if batch.demonstrated is not None:
+            imitation, shown = self._imitation_loss(q_online[:-1], action, mask, self._tensor(batch.demonstrated))
+            total = total + imitation
         td_error, taken, rows = (td_error.detach(), taken.detach(), mask.sum().clamp(min=1))
         gap = taken - q_target[:-1].gather(-1, action.unsqueeze(-1)).squeeze(-1)
         nowhere = torch.full_like(taken, -math.inf)
@@ -219,7 +252,24 @@ class Learner:
             "q_max": torch.where(mask, q_online.detach()[:-1].amax(-1), nowhere).amax(),
             "target_gap": torch.where(mask, gap.abs(), 0.0).sum() / rows,
         }
-        return total, td_error, q_online.detach(), scalars
+        return total, td_error, q_online.detach(), scalars | shown
+
+    def _imitation_loss(
+        self, q_values: Tensor, action: Tensor, mask: Tensor, demonstrated: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is added to the loss for the demonstrated rows, and means over them; `[T, B, A]`, `[T, B]`, `[B]`."""
+        settings, temperature = self.config.demos, self.config.exploration.temperature
+        rows = mask & demonstrated
+        count = rows.sum().clamp(min=1)
+        margin = torch.where(rows, large_margin_loss(q_values, action, settings.margin), 0.0).sum()
+        total = settings.margin_weight * margin
+        right = (q_values.argmax(-1) == action) & rows
+        said = {"demo/margin_loss": margin.detach() / count, "demo/accuracy": right.sum() / count}
+        if temperature:
+            cloning = torch.where(rows, cloning_loss(q_values, action, temperature), 0.0).sum()
+            total = total + settings.bc_weight * cloning
+            said["demo/bc_loss"] = cloning.detach() / (count * temperature)
+        return self.imitation * total / mask.sum().clamp(min=1), said
 
     def _unroll(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, Aux]:
         """Action values of online and target network for the rows after burn-in, `[T + 1, B, A]`; online's `Aux`."""

@@ -7,6 +7,9 @@ sink and no command line.
 Updates run in the background (`background.py`) while the environments step and the next actions are chosen. One is
 begun whenever the replay ratio owes it, after the one before it has been finished: so the ratio is kept, and what
 happens does not depend on speed. Steps are counted without the reset rows, which are no transitions.
+
+With demonstrations the first updates may be on those alone, before the first step (Hester 2018, DQfD's pre-training):
+a clone's values are right up to a constant only, and learning from its own play first would unlearn what it can.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from daddy_puffer.learner.networks import Shaped, choose_device
 from daddy_puffer.learner.rnd import Rnd
 from daddy_puffer.learner.step_samples import step_rows
 from daddy_puffer.learner.stop import StopSignals
+from daddy_puffer.learner.teaching import Teaching
 from daddy_puffer.numerics.schedules import epsilon_ladder, linear
 from daddy_puffer.policies.exploration import RepeatedExploration
 from daddy_puffer.progress.tracker import ProgressTracker
@@ -163,8 +167,16 @@ class _Every:
 class Trainer:
     """One run. `run` goes on until the steps are done, time is up or a signal came."""
 
-    def __init__(self, config: Config, env: BatchedEnv, learner: Learner, replay: Replay, folder: Path):
-        """Wire the parts; checkpoints go to `folder/checkpoints`."""
+    def __init__(
+        self,
+        config: Config,
+        env: BatchedEnv,
+        learner: Learner,
+        replay: Replay,
+        folder: Path,
+        teaching: Teaching | None = None,
+    ):
+        """Wire the parts; checkpoints go to `folder/checkpoints`. `teaching`: where `replay` has demonstrations."""
         self.config, self.env, self.learner, self.replay = config, env, learner, replay
         self.before_save: Callable[[], object] = lambda: None  # called before a checkpoint is written
         # called with every step, the environment steps so far and the episodes' ids: whoever watches the run
@@ -173,6 +185,7 @@ class Trainer:
         self._episodes = EpisodeTracker(env.num_envs)
         self._spawn_range = [len(MILESTONES), 0]  # fewest and most milestones that an episode began with
         self._updates = BackgroundLearner(learner)
+        self._teaching = teaching
         self.checkpoints = folder / "checkpoints"
         self.counters = Counters()
         e = config.exploration
@@ -229,6 +242,8 @@ class Trainer:
         train = self.config.train
         started, begun = time.monotonic(), self.counters.steps
         log, save, film = (_Every(n, begun) for n in (train.log_interval, train.save_interval, train.video_interval))
+        if self._teaching is not None:
+            yield from self._warm_up(self._teaching, stop)
         for records in self._steps():
             yield from records
             if log.due(self.counters.steps):
@@ -243,6 +258,21 @@ class Trainer:
             if 0 < train.max_seconds <= time.monotonic() - started:
                 return f"max_seconds {train.max_seconds:g}"
         return "all steps done"
+
+    def _warm_up(self, teaching: Teaching, stop: StopSignals) -> Iterator[Record]:
+        """The updates before the first step; what an interrupted run has not done is done when it is resumed."""
+        c, before = self.counters, self.counters.updates
+        if teaching.demos.sequences:
+            held = {"steps": len(teaching.demos), "sequences": teaching.demos.sequences}
+            yield Event("demonstrations", c.steps, held)
+        while not c.steps and stop.received is None and (batch := teaching.warm_up_batch(c.updates)) is not None:
+            teaching.prepare(c.steps, c.updates)
+            self._trained = batch.indices
+            self._updates.begin(batch)
+            self._finish_update()
+        if c.updates > before:
+            yield Event("warm_up", c.steps, {"updates": c.updates - before})
+            yield from self._report()
 
     @property
     def _is_saved(self) -> bool:
@@ -365,7 +395,7 @@ class Trainer:
             batch = self._with_rnd(batch)
             state = choice.state
             self._count(batch)
-            records: list[Record] = [*self._take(batch)]
+            records: list[Record] = [*self._take(batch), *self._play_own_way()]
             self.after_step(batch, self.counters.steps, self._episodes.episode_ids)
             vector_steps += 1
             if sample.due(vector_steps):
@@ -412,6 +442,17 @@ class Trainer:
             self.counters.learning_steps += taken
             self._owed_rows += taken * self.config.learner.replay_ratio
 
+    def _play_own_way(self) -> list[Record]:
+        """One action of it beside the environments' own: a step as all others, but one that is learnt from apart."""
+        if self._teaching is None:
+            return []
+        with self._timers("env"):
+            taken = int(self._teaching.play(self.counters.steps))
+        self.counters.steps += taken
+        self._window.steps += taken
+        news = self._teaching.take_news()
+        return [] if news is None else [Event("own_way", self.counters.steps, news)]
+
     def _learn(self) -> None:
         """Begin the updates that the replay ratio owes, whole ones only."""
         settings = self.config.replay
@@ -419,12 +460,14 @@ class Trainer:
         while self.replay.ready and self._owed_rows >= rows_an_update:
             self._finish_update()
             with self._timers("replay"):
+                if self._teaching is not None:
+                    self._teaching.prepare(self.counters.steps, self.counters.updates)
                 batch = self.replay.sample(settings.batch_size)
             rows = int(np.count_nonzero(batch.mask[settings.burn_in :]))
             self._owed_rows -= rows
             self.counters.trained_rows += rows
             self._trained = batch.indices
-            self._window.ages.append(float(batch.age.mean()))
+            self._window.ages += batch.age[batch.indices >= 0].tolist()  # demonstrations have index -1, and no age
             self.learner.anneal(self.counters.steps / self.config.train.total_steps)
             self._updates.begin(batch)
 
@@ -472,7 +515,10 @@ class Trainer:
             values["rollout/badges_mean"] = np.mean([e.badges for e in self._recent])
         if window.ages:
             values["replay/age"] = np.mean(window.ages)
-        values |= {f"learner/{name}": np.mean(numbers) for name, numbers in window.learner.items()}
+        if self._teaching is not None:
+            values["demo/coefficient"] = self._teaching.coefficient(c.steps)
+        for name, numbers in window.learner.items():
+            values[name if "/" in name else f"learner/{name}"] = np.mean(numbers)
         values |= {f"phase/{name}": seconds / wall for name, seconds in spent.items()}
         return Interval.of(c.steps, values)
 

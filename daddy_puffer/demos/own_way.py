@@ -1,0 +1,135 @@
+"""A run's own best way as its demonstration: the shortest one that the curriculum has kept to a milestone.
+
+In: the registry of save states, of which each knows the actions that led there from the true start. Out: `DemoRows`.
+Knows no network.
+
+Where episodes begin at kept states, a milestone is reached long before anybody gets there from the true start: in bits,
+by chance and detours, of which the registry keeps the shortest. Played in one piece they are an episode that nobody has
+played, and one to learn from. Sources: Ecoffet 2021 (Go-Explore, robustification by imitating the trajectories found);
+Oh 2018 (self-imitation).
+
+An action a call: so a run plays it beside its own episodes, and nobody waits. These are steps in the game as all
+others, to be counted. Rewards for curiosity are not among the rewards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daddy_puffer.config import Config
+from daddy_puffer.envs import make_red_env
+from daddy_puffer.errors import UserError
+from daddy_puffer.game.milestones import MILESTONES
+from daddy_puffer.replay import DemoRows
+from daddy_puffer.swarm import Chain, SavedState
+from daddy_puffer.wrappers import EpsilonEnv, open_registry
+
+_SHORTER = 0.9  # a way to the same milestone that is this much shorter is worth playing
+_SEEN = ("frames", "visited", "structured", "milestones")
+
+_log = logging.getLogger(__name__)
+
+
+class OwnWay:
+    """See the module's text."""
+
+    def __init__(self, config: Config, savestates: Path) -> None:
+        """The registry at `savestates`; the settings say to which milestones, the last of them that was reached counts.
+
+        Raises:
+            UserError: a milestone is unknown.
+        """
+        known = {milestone.name for milestone in MILESTONES}
+        for name in config.demos.own_way:
+            if name not in known:
+                raise UserError(f"demos.own_way: no milestone is called {name!r}")
+        self._milestones = config.demos.own_way
+        self._longest = config.env.max_steps
+        self._red = make_red_env(config.env, config.rewards)
+        self._env = EpsilonEnv(self._red, config.env.frame_stack)
+        self._registry = open_registry(savestates, config.curriculum, self._env)
+        self._found: SavedState | None = None  # where the way leads that was played last, or is being played
+        self._playing: Iterator[DemoRows | None] | None = None
+
+    @property
+    def playing(self) -> bool:
+        """Whether a way is being played."""
+        return self._playing is not None
+
+    @property
+    def goal(self) -> str:
+        """The last milestone on the way that was played last."""
+        reached = [name for name in self._milestones if self._found and name in self._found.milestones]
+        return reached[-1] if reached else ""
+
+    def look(self) -> bool:
+        """Look for a way to a later milestone, or a much shorter one; whether it is being played now."""
+        self._registry.refresh(force=True)
+        better = self._better()
+        loaded = None if better is None else self._registry.load(better)
+        if better is None or loaded is None:
+            return False
+        self._found = better
+        self._playing = self._play(better, loaded[1])
+        return True
+
+    def advance(self) -> DemoRows | None:
+        """Play one more action; the whole way, once it was the last one and the game is the one that was kept."""
+        assert self._playing is not None
+        try:
+            return next(self._playing)
+        except StopIteration:  # it led elsewhere
+            self._playing = None
+            return None
+
+    def close(self) -> None:
+        """Switch the game off."""
+        self._env.close()
+
+    def _better(self) -> SavedState | None:
+        states = [saved for saved in self._registry.states() if saved.total_steps <= self._longest]
+        for milestone in reversed(self._milestones):
+            there = [saved for saved in states if milestone in saved.milestones]
+            if not there:
+                continue
+            best = min(there, key=lambda saved: saved.total_steps)
+            found = self._found
+            if found is None or milestone not in found.milestones or best.total_steps < _SHORTER * found.total_steps:
+                return best
+            return None
+        return None
+
+    def _play(self, saved: SavedState, chain: Chain) -> Iterator[DemoRows | None]:
+        """None after each action but the last."""
+        observation, _ = self._env.reset(options={"wait": int(chain.waits[0])})
+        seen, rewards = [_kept(observation)], []
+        begins = dict(zip(np.cumsum(chain.lengths).tolist(), chain.waits[1:].tolist(), strict=False))
+        for step, action in enumerate(chain.actions.tolist(), start=1):
+            observation, reward, *_ = self._env.step(np.int64(action))
+            seen.append(_kept(observation))
+            rewards.append(float(reward))
+            if step in begins:  # here an episode of the curriculum began
+                self._red.wait(begins[step])
+            if step < len(chain.actions):
+                yield None
+        if hashlib.sha256(self._env.get_wrapper_attr("save_state")()).hexdigest() != saved.sha256:
+            _log.warning("the way to %s leads elsewhere: it is not learnt from", saved.tag)
+            return
+        self._playing = None
+        yield DemoRows(
+            seen={name: np.stack([row[name] for row in seen]) for name in _SEEN},
+            action=chain.actions.astype(np.int64),
+            reward=np.array(rewards, np.float32),
+            terminated=False,
+        )
+
+
+def _kept(observation: dict[str, Any]) -> dict[str, Any]:
+    """What replay needs of an observation: of the frames the newest."""
+    return {name: observation[name][-1] if name == "frames" else observation[name] for name in _SEEN}

@@ -1,0 +1,86 @@
+"""What demonstrations ask of a run: how much imitation counts, recurrent states that are not too old, its own way.
+
+In: `DemoReplay`, the learner, how far the run is, whoever plays the own way. Out: the learner's `imitation`, the
+replay's states and its episodes, up to date. Knows no environment.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from daddy_puffer.config import Config
+from daddy_puffer.learner.learner import Learner
+from daddy_puffer.numerics.schedules import linear
+from daddy_puffer.replay.demonstrations import DemoReplay, DemoRows
+from daddy_puffer.types import SequenceBatch
+
+
+class Way(Protocol):
+    """What is needed of `demos.OwnWay`."""
+
+    @property
+    def playing(self) -> bool:
+        """Whether a way is being played."""
+
+    @property
+    def goal(self) -> str:
+        """Where the way leads that was played last."""
+
+    def look(self) -> bool:
+        """Look for a better way than the last; whether it is being played now."""
+
+    def advance(self) -> DemoRows | None:
+        """Play one more action; the whole way once it was the last one."""
+
+
+class Teaching:
+    """Keeps a learner and its demonstrations together."""
+
+    def __init__(self, config: Config, learner: Learner, demos: DemoReplay, own_way: Way | None = None):
+        """Of one run; `own_way`, if it has one, fills `demos`."""
+        self._config, self._learner, self.demos, self._own_way = config, learner, demos, own_way
+        self._next_look = 0  # environment steps
+        self.news: dict[str, object] | None = None
+        self._refreshed_at: int | None = None  # updates
+
+    def coefficient(self, step: int) -> float:
+        """What imitation counts after so many environment steps, 1 to 0."""
+        duration = self._config.demos.anneal_steps
+        return linear(step, 1.0, 0.0, duration) if duration else 1.0
+
+    def prepare(self, step: int, updates: int) -> None:
+        """Before an update, while none is in progress: states are recomputed with the weights that act."""
+        self._learner.imitation = self.coefficient(step)
+        due = self._refreshed_at is None or updates - self._refreshed_at >= self._config.demos.refresh_updates
+        if due:
+            self.demos.refresh(self._learner.states_after)
+            self._refreshed_at = updates
+
+    def play(self, step: int) -> bool:
+        """Play one action of the run's own way, if there is one to play; whether that was an environment step."""
+        way = self._own_way
+        if way is None:
+            return False
+        if not way.playing:
+            if step < self._next_look:
+                return False
+            self._next_look = step + self._config.demos.own_way_interval
+            if not way.look():
+                return False
+        rows = way.advance()
+        if rows is not None:
+            self.demos.replace([rows])
+            self._refreshed_at = None
+            self.news = {"goal": way.goal, "steps": len(rows.action), "reward": round(float(rows.reward.sum()), 2)}
+        return True
+
+    def take_news(self) -> dict[str, object] | None:
+        """What was learnt of the run's own way since the last call."""
+        news, self.news = self.news, None
+        return news
+
+    def warm_up_batch(self, updates: int) -> SequenceBatch | None:
+        """What to learn from before the first step; None once the updates before it are done."""
+        if updates >= self._config.demos.warm_up_updates or not self.demos.sequences:
+            return None
+        return self.demos.sample(self._config.replay.batch_size)

@@ -1,0 +1,64 @@
+"""A share of each batch from demonstrations, the rest from what the run has seen (Paine 2019, R2D3, demo ratio).
+
+In: what a run's replay takes. Out: `SequenceBatch`es that say which sequences were demonstrated. Knows no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+
+from daddy_puffer.replay.demonstrations import DemoReplay
+from daddy_puffer.replay.rollouts import Rollouts
+from daddy_puffer.replay.sequence_store import SequenceReplay
+from daddy_puffer.types import Array, SequenceBatch, StepBatch
+
+
+class MixedReplay:
+    """`own` replay with demonstrations mixed in; in all else it is `own`."""
+
+    def __init__(self, own: SequenceReplay | Rollouts, demos: DemoReplay, ratio: float, seed: int):
+        """Every sequence of a batch is a demonstration with chance `ratio`, once there are any."""
+        self.own, self.demos, self.ratio = own, demos, ratio
+        self._rng = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        """Transitions of the run's own."""
+        return len(self.own)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the run's own replay is."""
+        return self.own.ready
+
+    def add(self, step: StepBatch, action: Array, state: Array) -> None:
+        """Append one row of each environment to the run's own."""
+        self.own.add(step, action, state)
+
+    def sample(self, batch_size: int) -> SequenceBatch:
+        """Draw from both; demonstrations come last and have index -1."""
+        shown = int(self._rng.binomial(batch_size, self.ratio)) if self.demos.sequences else 0
+        if not shown:
+            return self.own.sample(batch_size)
+        demos = self.demos.sample(shown)
+        return demos if shown == batch_size else _side_by_side(self.own.sample(batch_size - shown), demos)
+
+    def update_priorities(self, indices: Array, priorities: Array) -> None:
+        """New priorities of the run's own; demonstrations have none."""
+        own = indices >= 0
+        self.own.update_priorities(indices[own], priorities[own])
+
+
+def _side_by_side(own: SequenceBatch, demos: SequenceBatch) -> SequenceBatch:
+    """One batch of both."""
+    columns = ("state", "weights", "indices", "age")  # the others have time before them
+    parts = {
+        field.name: np.concatenate(
+            [getattr(own, field.name), getattr(demos, field.name)], axis=0 if field.name in columns else 1
+        )
+        for field in fields(SequenceBatch)
+        if field.name != "demonstrated"
+    }
+    count = len(own.weights)
+    return SequenceBatch(**parts, demonstrated=np.arange(count + len(demos.weights)) >= count)
