@@ -345,6 +345,7 @@ class Config:
             env=replace(self.env, patience_steps=0, patience_reward=0.0),
             intrinsic=IntrinsicConfig(),
             curriculum=replace(self.curriculum, mode="off"),
+            demos=DemosConfig(),
         )
 
 
