@@ -18,7 +18,7 @@ COMMANDS = {
     "debug_rollout": "look at a rollout: a line a step, flags, films",
     "replay": "play recorded buttons again, compare the memory, film",
     "demos": "record demonstrations: script, person, checkpoint; verify them",
-    "imitate": "learn from demonstrations by behavioural cloning",
+    "imitate": "learn from demonstrations: behavioural cloning or DAgger",
     "watch": "show a run, going on or over, as a live page on this machine",
     "doctor": "what is installed, missing or clashing, with the cure",
     "demo": "train a few minutes on the practice cartridge, evaluate, film",

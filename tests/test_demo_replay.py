@@ -425,6 +425,16 @@ def test_demonstrations_that_do_not_fit_are_one_line(recorded: Path, change: dic
         read_demonstrations(replace(cartridge(recorded), **change))
 
 
+def test_rounds_of_dagger_are_refused(recorded: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "round_000"
+    folder.mkdir()
+    episode = read_demonstrations(cartridge(recorded))[0]
+    labelled = replace(episode, labels=episode.actions.copy(), by_expert=np.zeros(len(episode), bool))
+    (folder / "episode_0001.npz").write_bytes(labelled.to_bytes())
+    with pytest.raises(UserError, match="of a round of DAgger: half of its actions are the student's"):
+        read_demonstrations(cartridge(folder))
+
+
 def test_episodes_that_play_otherwise_are_left_out(recorded: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = cartridge(recorded)
     good, bad = read_demonstrations(config)

@@ -46,6 +46,11 @@ def read_demonstrations(config: Config) -> list[Episode]:
         recipe = episode.facts.recipe
         if not recipe.ours:
             raise UserError(f"{folder / name} is of {recipe.env_id}: train_big learns our own game only")
+        if episode.labels is not None:
+            raise UserError(
+                f"{folder / name} is of a round of DAgger: half of its actions are the student's, and none of those to "
+                "imitate; learn from its labels with daddy-puffer imitate bc, then train_big --init-from"
+            )
         there, here = recipe.settings.get("action_freq"), config.env.action_freq
         if there != here:
             raise UserError(
