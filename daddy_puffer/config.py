@@ -210,7 +210,9 @@ class ProgressConfig:
 class CurriculumConfig:
     """Episodes that begin where an earlier one got to; evaluation always begins at the true start."""
 
-    mode: str = "off"  # off, or how states are drawn: mixture, go_explore, rubinstein, progress (swarm/sampling.py)
+    mode: str = (
+        "off"  # or how states are drawn: mixture, go_explore, frontier, rubinstein, progress (swarm/sampling.py)
+    )
     true_start_share: float = 0.2  # of episodes begin at the true start whatever there is
     episode_steps: int = 512  # actions until an episode that began from a state is truncated
     cell_size: int = 8  # keep states by cells of so many squares a side; 0 = only by maps and milestones
@@ -219,7 +221,7 @@ class CurriculumConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        modes = ("off", "mixture", "go_explore", "rubinstein", "progress")
+        modes = ("off", "mixture", "go_explore", "frontier", "rubinstein", "progress")
         quotes = " (YAML reads a bare off as false: put it in quotes)" if self.mode == "False" else ""
         _require(self.mode in modes, f"curriculum.mode must be one of {modes}, got {self.mode!r}{quotes}")
         ok = 0.0 <= self.true_start_share <= 1.0
@@ -261,7 +263,7 @@ class TrainConfig:
     algorithm: str = "q"  # q; under pokemonred_puffer also ppo, its own trainer on the same network
     num_envs: int = 8
     num_workers: int = 2
-    vectorization: str = "multiprocessing"  # serial | multiprocessing | ray (docs/RAY.md)
+    vectorization: str = "multiprocessing"  # serial | threads | multiprocessing | ray (docs/RAY.md)
     total_steps: int = 1_000_000  # environment steps of all envs together
     seed: int = 7
     device: str = "auto"  # auto | cpu | cuda
@@ -281,7 +283,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        kinds = ("serial", "multiprocessing", "ray")
+        kinds = ("serial", "threads", "multiprocessing", "ray")
         _require(self.vectorization in kinds, f"train.vectorization must be one of {kinds}, got {self.vectorization!r}")
         algorithms = ("q", "ppo")
         ok = self.algorithm in algorithms
@@ -293,7 +295,8 @@ class TrainConfig:
         ok = self.record_episodes in kept
         _require(ok, f"train.record_episodes must be one of {kept}, got {self.record_episodes!r}")
         _require(self.keep_checkpoints >= 1, f"train.keep_checkpoints >= 1, got {self.keep_checkpoints}")
-        if self.vectorization != "serial":
+        _require(self.num_workers >= 1, f"train.num_workers must be at least 1, got {self.num_workers}")
+        if self.vectorization in ("multiprocessing", "ray"):
             ok = self.num_workers >= 1 and self.num_envs % self.num_workers == 0
             _require(ok, f"train.num_envs {self.num_envs} must be a multiple of train.num_workers {self.num_workers}")
 

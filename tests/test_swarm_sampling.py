@@ -16,7 +16,7 @@ from daddy_puffer.swarm.sampling import learnability, stages
 def candidates(count: int, **given: list[float]) -> Candidates:
     """N states alike, each in a cell of its own, but for what is `given`."""
     zeros = np.zeros(count)
-    names = ("region_visits", "progress", "made", "visits", "tried", "gained")
+    names = ("region_visits", "distance", "progress", "made", "visits", "tried", "gained")
     values: dict[str, np.ndarray] = {name: zeros for name in names}
     values.update({name: np.array(value, float) for name, value in given.items()})
     cell = values.pop("cell", np.arange(count)).astype(np.int64)
@@ -37,6 +37,7 @@ def any_candidates(draw: st.DrawFn) -> Candidates:
         count,
         cell=counts(3),
         region=counts(2),
+        distance=counts(5000),
         progress=counts(84),
         made=counts(10**9),
         visits=counts(10**9),
@@ -53,7 +54,7 @@ def test_probabilities_are_probabilities(states: Candidates, mode: str, seed: in
         assert (chances > 0).all()
 
 
-@given(any_candidates(), st.sampled_from(("go_explore", "progress", "rubinstein")), st.randoms())
+@given(any_candidates(), st.sampled_from(("go_explore", "frontier", "progress", "rubinstein")), st.randoms())
 def test_the_order_of_the_states_does_not_matter(states: Candidates, mode: str, shuffler: object) -> None:
     order = np.random.default_rng(0).permutation(len(states))
     shuffled = Candidates(**{name: getattr(states, name)[order] for name in Candidates.__slots__})
@@ -69,6 +70,16 @@ def test_go_explore_weighs_cells_by_one_over_root_of_visits_plus_one() -> None:
     states = candidates(3, visits=[0, 3, 8])
     chances = probabilities("go_explore", states, np.random.default_rng(0))
     np.testing.assert_allclose(chances, np.array([1, 1 / 2, 1 / 3]) / (1 + 1 / 2 + 1 / 3))
+
+
+def test_frontier_weighs_places_by_the_shortest_way_there() -> None:
+    # two maps visited alike: the shortest ways to them are 9 and 39 actions, so that they weigh 10 and 40; on the
+    # second one a cell is a third of the way further on, and has a second state whose way was a detour
+    states = candidates(4, region=[1, 2, 2, 2], cell=[0, 1, 2, 2], distance=[9, 39, 59, 400])
+    chances = probabilities("frontier", states, np.random.default_rng(0))
+    np.testing.assert_allclose(chances, [0.2, 0.8 * 0.4, 0.8 * 0.3, 0.8 * 0.3])
+    known = candidates(2, region=[1, 2], distance=[9, 39], region_visits=[0, 15])
+    np.testing.assert_allclose(probabilities("frontier", known, np.random.default_rng(0)), [0.5, 0.5])
 
 
 def test_go_explore_weighs_a_map_by_its_own_visits_however_many_cells_it_has() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-MODES = ("mixture", "go_explore", "rubinstein", "progress")
+MODES = ("mixture", "go_explore", "frontier", "rubinstein", "progress")
 _STAGES = 3  # early, mid, late
 _LEAST_LEARNABLE = 0.02  # so that a start that was mastered, or looks hopeless, is tried now and then
 
@@ -29,6 +29,7 @@ class Candidates:
     cell: NDArray[np.int64]  # number of the cell that a state belongs to
     region: NDArray[np.int64]  # number of the map it is on
     region_visits: Floats  # episodes that have been to that map
+    distance: Floats  # actions that led there from the true start
     progress: Floats  # milestones reached in it
     made: Floats  # seconds since the epoch
     visits: Floats  # episodes that have been to its cell
@@ -50,6 +51,8 @@ def probabilities(mode: str, states: Candidates, rng: np.random.Generator) -> Fl
         return mixture(states, rng)
     if mode == "go_explore":
         return rare_places(states)
+    if mode == "frontier":
+        return far_places(states)
     if mode == "rubinstein":
         return newest_best(states)
     if mode == "progress":
@@ -67,10 +70,17 @@ def rare_places(states: Candidates) -> Floats:
 
     Known maps have many cells that are rare, one for every set of milestones, which would outweigh the frontier's few.
     """
-    within = _over_cells(rarity(states.visits), states.cell)
-    _, region = np.unique(states.region, return_inverse=True)
-    weight = rarity(states.region_visits) * within / np.bincount(region, within)[region]
-    return weight / weight.sum()
+    return _regions_first(rarity(states.region_visits), rarity(states.visits), states)
+
+
+def far_places(states: Candidates) -> Floats:
+    """Rare maps and cells as in `rare_places`, each as often again as it is far from the true start, f64 `[N]`.
+
+    Episodes from the true start are enough for what is near, and houses off the way, rare as they are, lead nowhere.
+    How far a place is, says the shortest way there.
+    """
+    near, far = (_least(1.0 + states.distance, group) for group in (states.region, states.cell))
+    return _regions_first(near * rarity(states.region_visits), far * rarity(states.visits), states)
 
 
 def mixture(states: Candidates, rng: np.random.Generator) -> Floats:
@@ -112,6 +122,22 @@ def newest_best(states: Candidates) -> Floats:
 def by_progress(states: Candidates) -> Floats:
     """In proportion to 1 + progress above the least."""
     return _over_cells(1.0 + states.progress - states.progress.min(), states.cell)
+
+
+def _regions_first(of_region: Floats, of_cell: Floats, states: Candidates) -> Floats:
+    """Regions in proportion to their weight, then their cells."""
+    within = _over_cells(of_cell, states.cell)
+    _, region = np.unique(states.region, return_inverse=True)
+    weight = of_region * within / np.bincount(region, within)[region]
+    return weight / weight.sum()
+
+
+def _least(values: Floats, group: NDArray[np.int64]) -> Floats:
+    """For each state the least value in its group, f64 `[N]`."""
+    names, inverse = np.unique(group, return_inverse=True)
+    least = np.full(len(names), np.inf)
+    np.minimum.at(least, inverse, values)
+    return least[inverse]
 
 
 def _over_cells(weight: Floats, cell: NDArray[np.int64]) -> Floats:

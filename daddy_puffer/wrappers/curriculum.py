@@ -283,6 +283,7 @@ def _candidates(states: list[SavedState], registry: StateRegistry) -> Candidates
         cell=np.array([cells[saved.cell] for saved in states]),
         region=np.array([saved.map_id for saved in states]),
         region_visits=np.array([tallies.seen[_region_of(saved.map_id)] for saved in states], np.float64),
+        distance=np.array([saved.total_steps for saved in states], np.float64),
         progress=np.array([saved.progress for saved in states], np.float64),
         made=np.array([saved.made for saved in states]),
         visits=np.array([tallies.seen[saved.cell] for saved in states], np.float64),
