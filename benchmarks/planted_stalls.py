@@ -46,7 +46,7 @@ BEGINS = {"healthy": 1.0, "gate": 0.0, "broken": 0.6, "frozen": 0.12}  # share o
 SETTINGS: dict[str, object] = {
     "curriculum.mode": "off",
     "demos.own_way": [],
-    "learner.anneal_learning_rate": False,
+    "learner.anneal_from": 1.0,
     "progress.watched": [MILESTONE],
     "train.vectorization": "serial",
     "train.log_interval": 10_000,

@@ -114,7 +114,7 @@ class LearnerConfig:
     """Deep Q-learning on sequences."""
 
     learning_rate: float = 5e-4
-    anneal_learning_rate: bool = False  # linearly to 0 over train.total_steps: what was learned holds still at the end
+    anneal_from: float = 1.0  # share of train.total_steps from where on the learning rate falls to 0; 1 = never
     recurrent_learning_rate_scale: float = 0.5  # RESeL: recurrent cells learn slower than heads
     gamma: float = 0.97  # discount a step
     n_step: int = 1  # rows until the bootstrap; 1 = TD(0)
@@ -134,6 +134,7 @@ class LearnerConfig:
         """Check ranges."""
         _require(0.0 <= self.gamma < 1.0, f"learner.gamma must be in [0, 1), got {self.gamma}")
         _require(self.n_step >= 1, f"learner.n_step must be at least 1, got {self.n_step}")
+        _require(0.0 <= self.anneal_from <= 1.0, f"learner.anneal_from must be in [0, 1], got {self.anneal_from}")
         shares = (self.trace_decay, self.munchausen_scale)
         ok = all(0.0 <= share <= 1.0 for share in shares)
         _require(ok, f"learner.trace_decay and munchausen_scale must be in [0, 1], got {shares}")

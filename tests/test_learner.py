@@ -221,17 +221,18 @@ def test_compiled_updates_equal_the_others() -> None:
 
 
 def test_the_learning_rate_falls_to_nothing_where_it_is_asked_to() -> None:
-    for wanted in (True, False):
-        agent = chain_learner(settings(anneal_learning_rate=wanted))
+    for begin in (0.0, 0.5, 1.0):
+        agent = chain_learner(settings(anneal_from=begin))
         begun = [group["lr"] for group in agent.optimizer.param_groups]
-        for share, left in ((0.0, 1.0), (0.75, 0.25), (1.5, 0.0)):
+        left = {0.0: (1.0, 0.25, 0.0), 0.5: (1.0, 0.5, 0.0), 1.0: (1.0, 1.0, 1.0)}[begin]
+        for share, part in zip((0.0, 0.75, 1.5), left, strict=True):
             agent.anneal(share)
-            expected = [lr * (left if wanted else 1.0) for lr in begun]
+            expected = [lr * part for lr in begun]
             assert [group["lr"] for group in agent.optimizer.param_groups] == pytest.approx(expected)
         before, batch = parameters(agent), sequences(agent)
         agent.update(batch)
         held = all(torch.equal(one, other) for one, other in zip(before, parameters(agent), strict=True))
-        assert held == wanted
+        assert held == (begin < 1.0)
 
 
 def test_bfloat16_updates_are_near_the_others_and_learn() -> None:

@@ -18,7 +18,7 @@ EXPLORE = {
     "curriculum": {"mode": "go_explore", "cell_size": 0, "true_start_share": 0.3, "episode_steps": 128},
     "exploration": {"talk_chance": 0.5},
     "replay": {"capacity": 60_000},
-    "learner": {"learning_rate": 0.001, "anneal_learning_rate": True, "gamma": 0.9, **TRACES},
+    "learner": {"learning_rate": 0.001, "anneal_from": 0.6, "gamma": 0.9, **TRACES},
 }
 DIFFERENCES = {
     "traces.yaml": {"learner": TRACES},

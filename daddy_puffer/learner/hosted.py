@@ -70,7 +70,7 @@ def hosted_config(train: DictConfig, *, num_envs: int, frame_stack: int) -> Conf
         "train.threads": train.get("threads"),
         "train.live_interval": train.get("live_interval"),
         "intrinsic.rnd_weight": train.get("rnd_weight", 0.0),
-        "learner.anneal_learning_rate": bool(train.get("anneal_lr", False)),
+        "learner.anneal_from": 0.0 if train.get("anneal_lr", False) else 1.0,
     }
     for name in SECTIONS:
         section = train.get(name)

@@ -169,9 +169,11 @@ class Learner:
 
     def anneal(self, share_done: float) -> None:
         """Set the learning rate for updates at this share of the training, 0 to 1, if the configuration says so."""
-        if self.config.learner.anneal_learning_rate:
+        begin = self.config.learner.anneal_from
+        if begin < 1.0 and share_done > begin:
+            left = max(0.0, 1.0 - share_done) / (1.0 - begin)
             for group, begun in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
-                group["lr"] = begun * (1.0 - min(share_done, 1.0))
+                group["lr"] = begun * left
 
     def separate_actor(self) -> None:
         """From now on `act` uses a copy of the weights, which only `publish` renews: `update` may run beside it."""
