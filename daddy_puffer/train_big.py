@@ -14,7 +14,7 @@ from daddy_puffer.train import train
 
 def train_big(
     num_envs: Annotated[int | None, typer.Option(help="environments stepped together")] = None,
-    num_workers: Annotated[int | None, typer.Option(help="processes they are shared among")] = None,
+    num_workers: Annotated[int | None, typer.Option(help="processes or threads they are shared among")] = None,
     total_steps: Annotated[int | None, typer.Option(help="environment steps of all environments together")] = None,
     batch_size: Annotated[int | None, typer.Option(help="sequences in an update")] = None,
     model_size: Annotated[str | None, typer.Option(help="slim or large")] = None,
@@ -26,7 +26,7 @@ def train_big(
     rom: Annotated[str | None, typer.Option(help="your pokemon_red.gb; default: the practice cartridge")] = None,
     seed: Annotated[int | None, typer.Option(help="seed of everything random")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
-    vectorization: Annotated[str | None, typer.Option(help="serial, multiprocessing or ray")] = None,
+    vectorization: Annotated[str | None, typer.Option(help="serial, threads, multiprocessing or ray")] = None,
     resume: Annotated[Path | None, typer.Option(help="run folder or checkpoint to go on from")] = None,
     init_from: Annotated[
         Path | None, typer.Option(help="run folder or checkpoint whose networks to begin with")

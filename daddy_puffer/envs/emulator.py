@@ -86,13 +86,34 @@ class Emulator:
         self._press = [PRESS[action] for action in Action]
         self._release = [RELEASE[action] for action in Action]
         self._known_good: set[int] = set()
+        self._ahead: tuple[int, int] | None = None  # action and frames of a tap that is done before it is asked for
 
     def tap(self, action: int, frames: int) -> None:
         """Press, release after 8 frames, and let `frames` pass in all, unrendered."""
-        pyboy = self._pyboy
-        pyboy.send_input(self._press[action])
-        pyboy.send_input(self._release[action], delay=HOLD_FRAMES)
-        pyboy.tick(frames, False, False)
+        if self._ahead is not None:
+            done, self._ahead = self._ahead, None
+            if done != (action, frames):
+                raise RuntimeError(f"action and frames {done} were played ahead, asked for is {(action, frames)}")
+            return
+        self._hold(action, HOLD_FRAMES)
+        self._pyboy.tick(frames, False, False)
+
+    def tap_ahead(self, action: int, frames: int) -> None:
+        """Do the next `tap` now, on any thread; it has to be the same one, and takes no time then."""
+        self.tap(action, frames)
+        self._ahead = (int(action), frames)
+
+    def play(self, action: int, frames: int) -> None:
+        """Press, release after 8 frames at most, let `frames` pass in all, and draw the last one to `screen`.
+
+        One call of the emulator, which lets go of Python's lock meanwhile.
+        """
+        self._hold(action, min(frames, HOLD_FRAMES))
+        self._pyboy.tick(frames, True, False)
+
+    def _hold(self, action: int, frames: int) -> None:
+        self._pyboy.send_input(self._press[action])
+        self._pyboy.send_input(self._release[action], delay=frames)
 
     def render_frame(self) -> None:
         """One more frame, drawn to `screen`."""
@@ -116,6 +137,7 @@ class Emulator:
                 is as before. Without `way_back`, which is for states known to be whole, it is not tried whether it
                 runs, and after an error it has to be loaded anew.
         """
+        self._ahead = None
         # saving takes 30 ms: a state that has loaded before, or was saved here, needs no way back
         known = hash(state) in self._known_good
         before = self.save_state() if way_back and not known else None

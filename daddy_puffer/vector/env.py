@@ -1,4 +1,4 @@
-"""N environments behind one send/recv pair: in this process, in processes beside it, or on the nodes of a Ray cluster.
+"""N environments behind one send/recv pair: here, here on threads, in processes, or on the nodes of a Ray cluster.
 
 In: environment factories, actions i64 `[B]`. Out: `StepBatch` of B rows, private copies that may be kept. Knows no
 configuration.
@@ -20,6 +20,7 @@ from daddy_puffer.types import Array, StepBatch
 from daddy_puffer.vector.packed import EnvFactory, PackedFactory, box_spaces
 from daddy_puffer.vector.ray_pool import RayPool
 from daddy_puffer.vector.tables import NotedTables
+from daddy_puffer.vector.threads import Threads
 from daddy_puffer.vector.workers import WorkerPool
 from daddy_puffer.wrappers import SharedPosteriors, VisitCounts
 
@@ -37,14 +38,16 @@ class VectorEnv:
         *,
         num_workers: int = 0,
         timeout_seconds: float = 60.0,
+        threads: bool = False,
         ray: bool = False,
         tables: NotedTables | None = None,
         shared: Path | None = None,
     ):
         """Build the environments: here when `num_workers` is 0, else in so many processes.
 
-        `ray`: these are on the nodes of a Ray cluster. Then `tables` are what the factories' environments know
-        together, and `shared` is a folder that all nodes must see.
+        `threads`: they are here, and so many threads play their frames. `ray`: the processes are on the nodes of a Ray
+        cluster. Then `tables` are what the factories' environments know together, and `shared` is a folder that all
+        nodes must see.
         """
         creators = [PackedFactory(factory, env_id) for env_id, factory in enumerate(factories)]
         count = len(creators)
@@ -54,6 +57,8 @@ class VectorEnv:
             self._backend = RayPool(
                 creators, num_workers=num_workers, timeout_seconds=timeout_seconds, tables=tables, shared=shared
             )
+        elif threads:
+            self._backend = Threads(creators, *nothing, count, num_workers=num_workers, timeout_seconds=timeout_seconds)
         elif num_workers == 0:
             self._backend = pufferlib.vector.Serial(creators, *nothing, count)
         else:

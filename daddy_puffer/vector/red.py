@@ -100,14 +100,16 @@ def make_vector(
 ) -> VectorEnv:
     """The vectorized environment of a run, as `config.train` asks for it; the folders as in `RedFactory`.
 
-    For another number of environments as many of the workers are used as can share them equally.
+    For another number of environments as many of the processes are used as can share them equally.
     """
     train = config.train
     count = train.num_envs if num_envs is None else num_envs
     workers, tables, shared = 0, None, None
     if train.vectorization != "serial":
         workers = max(share for share in range(1, train.num_workers + 1) if count % share == 0)
-    ray = train.vectorization == "ray"
+    threads, ray = train.vectorization == "threads", train.vectorization == "ray"
+    if threads:
+        workers = min(count, train.num_workers)  # whoever is free takes the next game
     if ray:
         tables = NotedTables(config.progress.forgetting)
         savestates, recordings = _absolute(savestates), _absolute(recordings)
@@ -118,6 +120,7 @@ def make_vector(
         [factory] * count,
         num_workers=workers,
         timeout_seconds=train.worker_timeout_seconds,
+        threads=threads,
         ray=ray,
         tables=tables,
         shared=shared,
