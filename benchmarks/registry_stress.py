@@ -76,7 +76,7 @@ def work(folder: Path, seed: int, counters: Any) -> None:
             check(saved, *loaded)
             counters[ENTERED] += 1
             registry.outcomes.draw(saved.tag)
-            registry.outcomes.end(saved.tag, bool(rng.random() < 0.5), {saved.cell})
+            registry.outcomes.end(saved.tag, bool(rng.random() < 0.5), bool(rng.random() < 0.1), {saved.cell})
             counters[DONE] += 1
 
 

@@ -242,6 +242,7 @@ class ExplorationConfig:
     epsilon_decay_steps: int = 40_000  # environment steps of all envs together
     repeat_exponent: float = 2.0  # of the zeta distribution of how long a random action lasts, Dabney 2021
     repeat_longest: int = 32  # steps at most; 1 = plain epsilon-greedy
+    from_states: float = 0.0  # epsilon at least, in episodes that begin at a state of the curriculum
     ladder: float = 0.0  # env i of N explores with epsilon ** (1 + ladder * i / (N - 1)); R2D2 has 7, 0 = all alike
     talk_chance: float = 0.0  # of pressing A before somebody not spoken to yet: chance meets few people
     temperature: float = 0.05  # other steps draw from softmax(Q / temperature); 0 = the best action
@@ -250,6 +251,7 @@ class ExplorationConfig:
         """Check ranges."""
         ok = 0.0 <= self.epsilon_end <= self.epsilon_start <= 1.0
         _require(ok, "exploration needs 0 <= epsilon_end <= epsilon_start <= 1")
+        _require(0.0 <= self.from_states <= 1.0, f"exploration.from_states must be in [0, 1], got {self.from_states}")
         _require(0.0 <= self.talk_chance <= 1.0, f"exploration.talk_chance must be in [0, 1], got {self.talk_chance}")
         _require(self.repeat_exponent > 1.0, f"exploration.repeat_exponent must be above 1, got {self.repeat_exponent}")
         ok = self.ladder >= 0.0 and self.temperature >= 0.0
@@ -296,9 +298,8 @@ class TrainConfig:
         ok = self.record_episodes in kept
         _require(ok, f"train.record_episodes must be one of {kept}, got {self.record_episodes!r}")
         _require(self.keep_checkpoints >= 1, f"train.keep_checkpoints >= 1, got {self.keep_checkpoints}")
-        _require(self.num_workers >= 1, f"train.num_workers must be at least 1, got {self.num_workers}")
-        if self.vectorization in ("multiprocessing", "ray"):
-            ok = self.num_workers >= 1 and self.num_envs % self.num_workers == 0
+        if self.vectorization != "serial":  # any thread takes any game, a process has its own
+            ok = self.num_workers >= 1 and (self.vectorization == "threads" or self.num_envs % self.num_workers == 0)
             _require(ok, f"train.num_envs {self.num_envs} must be a multiple of train.num_workers {self.num_workers}")
 
 

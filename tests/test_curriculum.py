@@ -176,10 +176,13 @@ def test_the_share_of_true_starts_is_kept_and_everybody_is_counted(tmp_path: Pat
     env.close()
 
 
-def test_cells_with_a_state_are_saved_again_only_now_and_then(played: Curriculum) -> None:
-    states = played.registry.states()
-    cells = {saved.cell for saved in states}
-    assert len(cells) >= 3 and len(states) - len(cells) <= 1  # 900 steps, fewer than between two refreshes
+def test_cells_with_a_state_are_saved_again_only_now_and_then_or_for_a_much_shorter_way(played: Curriculum) -> None:
+    ways: dict[str, list[int]] = {}
+    for saved in played.registry.states():  # oldest first
+        ways.setdefault(saved.cell, []).append(saved.total_steps)
+    assert len(ways) >= 3 and any(len(found) > 1 for found in ways.values())
+    others = [way for found in ways.values() for i, way in enumerate(found[1:], 1) if way >= 0.75 * min(found[:i])]
+    assert len(others) <= 1  # 900 steps, fewer than between two refreshes
 
 
 def test_saves_keep_their_distance(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_duplicates_go_first_and_the_best_of_a_cell_stays(tmp_path: Path) -> Non
 def test_the_limit_of_bytes_holds_and_often_seen_cells_go_before_the_frontier(tmp_path: Path) -> None:
     frontier = registry(tmp_path).register(STATE, facts("gym", progress=3), CHAIN)
     mine = registry(tmp_path, max_bytes=4 * frontier.size + 100)
-    mine.outcomes.end("", False, ["town", "gym"])
+    mine.outcomes.end("", False, False, ["town", "gym"])
     mine.refresh(force=True)
     for cell in ("cave", "town", "tower", "bridge"):
         mine.register(STATE, facts(cell), CHAIN)
@@ -227,18 +227,26 @@ def test_the_last_to_go_are_one_of_each_cell_and_last_of_all_the_frontier(states
     assert order[-1].progress == max(saved.progress for saved in held)
 
 
+def test_a_place_is_new_to_whoever_comes_first(tmp_path: Path) -> None:
+    mine, other = registry(tmp_path), registry(tmp_path)
+    assert mine.note_places({"here", "there"}) and not mine.note_places({"here"})
+    mine.outcomes.end("", False, False, {"here", "there"})
+    other.refresh(force=True)
+    assert not other.note_places({"here"}) and other.note_places({"here", "beyond"})
+
+
 def test_outcomes_of_all_processes_add_up(tmp_path: Path) -> None:
     mine = Outcomes(tmp_path)
     mine.draw("a")
     worker = multiprocessing.get_context("fork").Process(target=mine.draw, args=("a",))
     worker.start()
     worker.join(30)
-    mine.end("a", True, ["x", "y"])
-    mine.end("", False, {"x"})
+    mine.end("a", True, True, ["x", "y"])
+    mine.end("", False, False, {"x"})
     assert len(list(tmp_path.iterdir())) == 2  # a forked process writes a file of its own
     tallies = Outcomes(tmp_path).read()
     assert tallies == mine.read() == Tallies(
-        drawn=Counter(a=2), ended=Counter(a=1), gained=Counter(a=1), seen=Counter(x=2, y=1)
+        drawn=Counter(a=2), ended=Counter(a=1), gained=Counter(a=1), found=Counter(a=1), seen=Counter(x=2, y=1)
     )  # fmt: skip
 
 
@@ -268,7 +276,7 @@ def test_a_long_file_is_summed_up_and_nobody_counts_twice(tmp_path: Path, monkey
     monkeypatch.setattr(outcomes_module, "_LARGEST_BYTES", 500)
     writer, reader = Outcomes(tmp_path), Outcomes(tmp_path)
     for number in range(1, 101):
-        writer.end("a", number % 2 == 0, ["x"])
+        writer.end("a", number % 2 == 0, False, ["x"])
         tallies = reader.read()
         assert (tallies.ended["a"], tallies.gained["a"], tallies.seen["x"]) == (number, number // 2, number)
     assert next(tmp_path.iterdir()).stat().st_size <= 500

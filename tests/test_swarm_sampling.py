@@ -16,12 +16,13 @@ from daddy_puffer.swarm.sampling import learnability, stages
 def candidates(count: int, **given: list[float]) -> Candidates:
     """N states alike, each in a cell of its own, but for what is `given`."""
     zeros = np.zeros(count)
-    names = ("region_visits", "distance", "progress", "made", "visits", "tried", "gained")
+    names = ("region_visits", "distance", "progress", "made", "visits", "tried", "gained", "found")
     values: dict[str, np.ndarray] = {name: zeros for name in names}
     values.update({name: np.array(value, float) for name, value in given.items()})
     cell = values.pop("cell", np.arange(count)).astype(np.int64)
     region = values.pop("region", zeros).astype(np.int64)
-    return Candidates(cell=cell, region=region, **values)
+    place = values.pop("place", cell).astype(np.int64)
+    return Candidates(cell=cell, region=region, place=place, **values)
 
 
 @st.composite
@@ -43,6 +44,7 @@ def any_candidates(draw: st.DrawFn) -> Candidates:
         visits=counts(10**9),
         tried=tried,
         gained=gained,
+        found=gained[::-1],
     )
 
 
@@ -50,11 +52,11 @@ def any_candidates(draw: st.DrawFn) -> Candidates:
 def test_probabilities_are_probabilities(states: Candidates, mode: str, seed: int) -> None:
     chances = probabilities(mode, states, np.random.default_rng(seed))
     assert chances.shape == (len(states),) and (chances >= 0).all() and chances.sum() == pytest.approx(1)
-    if mode != "rubinstein":  # all others leave every state a chance
+    if mode not in ("rubinstein", "frontier"):  # all others leave every state a chance
         assert (chances > 0).all()
 
 
-@given(any_candidates(), st.sampled_from(("go_explore", "frontier", "progress", "rubinstein")), st.randoms())
+@given(any_candidates(), st.sampled_from(("go_explore", "progress", "rubinstein")), st.randoms())
 def test_the_order_of_the_states_does_not_matter(states: Candidates, mode: str, shuffler: object) -> None:
     order = np.random.default_rng(0).permutation(len(states))
     shuffled = Candidates(**{name: getattr(states, name)[order] for name in Candidates.__slots__})
@@ -72,14 +74,13 @@ def test_go_explore_weighs_cells_by_one_over_root_of_visits_plus_one() -> None:
     np.testing.assert_allclose(chances, np.array([1, 1 / 2, 1 / 3]) / (1 + 1 / 2 + 1 / 3))
 
 
-def test_frontier_weighs_places_by_the_shortest_way_there() -> None:
-    # two maps visited alike: the shortest ways to them are 9 and 39 actions, so that they weigh 10 and 40; on the
-    # second one a cell is a third of the way further on, and has a second state whose way was a detour
-    states = candidates(4, region=[1, 2, 2, 2], cell=[0, 1, 2, 2], distance=[9, 39, 59, 400])
-    chances = probabilities("frontier", states, np.random.default_rng(0))
-    np.testing.assert_allclose(chances, [0.2, 0.8 * 0.4, 0.8 * 0.3, 0.8 * 0.3])
-    known = candidates(2, region=[1, 2], distance=[9, 39], region_visits=[0, 15])
-    np.testing.assert_allclose(probabilities("frontier", known, np.random.default_rng(0)), [0.5, 0.5])
+def test_frontier_prefers_places_from_which_something_new_was_found() -> None:
+    # place 1 has led nowhere 50 times, place 2 somewhere every second time, place 3 was never tried
+    states = candidates(4, place=[1, 2, 2, 3], tried=[50, 10, 10, 0], found=[0, 5, 5, 0], distance=[1, 90, 80, 99])
+    rng = np.random.default_rng(0)
+    drawn = np.mean([probabilities("frontier", states, rng) for _ in range(2000)], axis=0)
+    assert drawn[0] < 0.01 and drawn[1] == 0.0  # there is a shorter way to place 2
+    assert 0.4 < drawn[2] < 0.6 and 0.4 < drawn[3] < 0.6  # Beta(11, 11) against a uniform draw
 
 
 def test_go_explore_weighs_a_map_by_its_own_visits_however_many_cells_it_has() -> None:

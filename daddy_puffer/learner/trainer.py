@@ -45,7 +45,7 @@ from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.learner.teaching import Teaching
 from daddy_puffer.numerics.schedules import epsilon_ladder, linear
 from daddy_puffer.policies.exploration import RepeatedExploration
-from daddy_puffer.progress.tracker import ProgressTracker
+from daddy_puffer.progress.tracker import SPAWN_FIELD, ProgressTracker
 from daddy_puffer.swarm.sampling import stages
 from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, PhaseTimers, Record
 from daddy_puffer.types import Array, SequenceBatch, StepBatch
@@ -214,6 +214,11 @@ class Trainer:
         e = self.config.exploration
         epsilon = linear(self.counters.steps, e.epsilon_start, e.epsilon_end, e.epsilon_decay_steps)
         return epsilon_ladder(self.env.num_envs, epsilon, e.ladder)
+
+    def _epsilon_of(self, batch: StepBatch) -> Array:
+        """Exploration of each environment: more of it where the episode began at a state of the curriculum."""
+        from_state = batch.observation["episode"][:, SPAWN_FIELD] != 0
+        return np.where(from_state, np.maximum(self.epsilon, self.config.exploration.from_states), self.epsilon)
 
     def run(self, stop: StopSignals) -> Iterator[Record]:
         """Train; yields records as they arise.
@@ -384,7 +389,7 @@ class Trainer:
             with timers("act"):
                 choice = self.learner.act(batch.observation, batch.first, state, greedy)
                 suggested = worth_trying(batch.observation["structured"])
-                actions = self._exploration.choose(choice.actions, self.epsilon, batch.first, suggested)
+                actions = self._exploration.choose(choice.actions, self._epsilon_of(batch), batch.first, suggested)
             with timers("env"):
                 env.send(actions)
             with timers("replay"):
@@ -415,7 +420,7 @@ class Trainer:
         window = self._window
         window.ledger += batch.observation["ledger"].sum(axis=0)
         for row in np.flatnonzero(batch.first):
-            if not batch.observation["episode"][row, 2]:
+            if not batch.observation["episode"][row, SPAWN_FIELD]:
                 window.true_starts += 1
                 continue
             window.spawned.append(int(np.unpackbits(batch.observation["milestones"][row]).sum()))

@@ -19,16 +19,17 @@ from daddy_puffer.files import replacing
 
 _LARGEST_BYTES = 1 << 20  # of one process's file, before it is summed up
 _LARGEST_COUNT = 1 << 53  # of one line: no honest one comes near
-_KINDS = ("drawn", "ended", "gained", "seen")
+_KINDS = ("drawn", "ended", "gained", "found", "seen")
 
 
 @dataclass(slots=True)
 class Tallies:
-    """Counts of episodes: begun, ended and with a milestone gained by tag of their start; `seen` by cell visited."""
+    """Counts of episodes: begun, ended, with a milestone gained, with a new place, by tag of start; `seen` by cell."""
 
     drawn: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
     gained: Counter[str] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Tallies) -> None:
@@ -60,11 +61,11 @@ class Outcomes:
         """An episode begins at state `tag`."""
         self._append({"drawn": {tag: 1}})
 
-    def end(self, tag: str, gained: bool, cells: Iterable[str]) -> None:
+    def end(self, tag: str, gained: bool, found: bool, cells: Iterable[str]) -> None:
         """An episode that began at state `tag` (empty: at the true start) ended; it had been to `cells`."""
         event: dict[str, dict[str, int]] = {"seen": dict.fromkeys(cells, 1)}
         if tag:
-            event.update(ended={tag: 1}, gained={tag: int(gained)})
+            event.update(ended={tag: 1}, gained={tag: int(gained)}, found={tag: int(found)})
         self._append(event)
 
     def read(self) -> Tallies:

@@ -175,6 +175,7 @@ class StateRegistry:
         self._max_states, self._max_bytes = max_states, max_bytes
         self._rescan_seconds = rescan_seconds
         self._index: dict[str, SavedState] = {}
+        self._places: set[str] = set()  # noted by this process
         self._rejected: set[str] = set()  # tags of bad states
         self._next_scan = 0.0
         self._folder_time = -1
@@ -202,6 +203,12 @@ class StateRegistry:
             settled = time.time() - folder_time / 1e9 > _SETTLED_SECONDS
             self._folder_time = folder_time if settled else -1
             self._scan()
+
+    def note_places(self, places: set[str]) -> bool:
+        """Take note of where an episode has been; whether nobody had been to one of these before."""
+        new = {place for place in places - self._places if not self.tallies.seen[place]}
+        self._places |= places
+        return bool(new)
 
     def register(self, state: bytes, facts: StateFacts, chain: Chain) -> SavedState:
         """Keep a state; others are evicted when it is one too many.

@@ -29,12 +29,14 @@ class Candidates:
     cell: NDArray[np.int64]  # number of the cell that a state belongs to
     region: NDArray[np.int64]  # number of the map it is on
     region_visits: Floats  # episodes that have been to that map
-    distance: Floats  # actions that led there from the true start
+    place: NDArray[np.int64]  # number of where it is, whatever was reached: that of one or more cells
+    distance: Floats  # actions that led to it from the true start
     progress: Floats  # milestones reached in it
     made: Floats  # seconds since the epoch
     visits: Floats  # episodes that have been to its cell
     tried: Floats  # episodes that started from it and ended
     gained: Floats  # those of them that reached a milestone more
+    found: Floats  # those that came to where no episode had been
 
     def __len__(self) -> int:
         """N."""
@@ -52,7 +54,7 @@ def probabilities(mode: str, states: Candidates, rng: np.random.Generator) -> Fl
     if mode == "go_explore":
         return rare_places(states)
     if mode == "frontier":
-        return far_places(states)
+        return frontier(states, rng)
     if mode == "rubinstein":
         return newest_best(states)
     if mode == "progress":
@@ -70,17 +72,25 @@ def rare_places(states: Candidates) -> Floats:
 
     Known maps have many cells that are rare, one for every set of milestones, which would outweigh the frontier's few.
     """
-    return _regions_first(rarity(states.region_visits), rarity(states.visits), states)
+    within = _over_cells(rarity(states.visits), states.cell)
+    _, region = np.unique(states.region, return_inverse=True)
+    weight = rarity(states.region_visits) * within / np.bincount(region, within)[region]
+    return weight / weight.sum()
 
 
-def far_places(states: Candidates) -> Floats:
-    """Rare maps and cells as in `rare_places`, each as often again as it is far from the true start, f64 `[N]`.
+def frontier(states: Candidates, rng: np.random.Generator) -> Floats:
+    """1 for one state, f64 `[N]`: of the place with the highest Thompson draw the one with the shortest way there.
 
-    Episodes from the true start are enough for what is near, and houses off the way, rare as they are, lead nowhere.
-    How far a place is, says the shortest way there.
+    Drawn is the chance that an episode from there comes to where nobody has been. What is new is tried first, what has
+    led nowhere for a while hardly ever again; Ecoffet 2021 ("chosen since new") has weights to that end.
     """
-    near, far = (_least(1.0 + states.distance, group) for group in (states.region, states.cell))
-    return _regions_first(near * rarity(states.region_visits), far * rarity(states.visits), states)
+    places, inverse = np.unique(states.place, return_inverse=True)
+    found, tried = (np.bincount(inverse, values, len(places)) for values in (states.found, states.tried))
+    chance = rng.beta(1.0 + found, 1.0 + np.maximum(tried - found, 0.0))
+    way = np.where(inverse == chance.argmax(), states.distance, np.inf)
+    result = np.zeros(len(states))
+    result[way.argmin()] = 1.0
+    return result
 
 
 def mixture(states: Candidates, rng: np.random.Generator) -> Floats:
@@ -122,22 +132,6 @@ def newest_best(states: Candidates) -> Floats:
 def by_progress(states: Candidates) -> Floats:
     """In proportion to 1 + progress above the least."""
     return _over_cells(1.0 + states.progress - states.progress.min(), states.cell)
-
-
-def _regions_first(of_region: Floats, of_cell: Floats, states: Candidates) -> Floats:
-    """Regions in proportion to their weight, then their cells."""
-    within = _over_cells(of_cell, states.cell)
-    _, region = np.unique(states.region, return_inverse=True)
-    weight = of_region * within / np.bincount(region, within)[region]
-    return weight / weight.sum()
-
-
-def _least(values: Floats, group: NDArray[np.int64]) -> Floats:
-    """For each state the least value in its group, f64 `[N]`."""
-    names, inverse = np.unique(group, return_inverse=True)
-    least = np.full(len(names), np.inf)
-    np.minimum.at(least, inverse, values)
-    return least[inverse]
 
 
 def _over_cells(weight: Floats, cell: NDArray[np.int64]) -> Floats:

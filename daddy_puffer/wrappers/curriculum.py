@@ -39,10 +39,12 @@ from daddy_puffer.types import EpisodeFlag
 from daddy_puffer.wrappers.epsilon import Observation, owner
 
 SPAWN_FIELD, FLAGS_FIELD = 2, 3  # of observation["episode"]
+BLOCK_SQUARES = 4  # a side of what counts as one place
 STEPS_BETWEEN_SAVES = 16  # at least: saving takes as long as 50 steps
 STEPS_BETWEEN_REFRESHES = 2048  # at least, where the cell has a state already: so it costs 3 % at most
 _REFRESH_CHANCE = 0.2  # to keep a state of a cell that has one, over how many it has
 _SHORTER = 0.9  # a way this much shorter is worth keeping
+_MUCH_SHORTER = 0.75  # and this much at any time: it is the way that others go on from, and that may be learnt from
 _ATTEMPTS = 3  # states tried before an episode begins at the true start
 _JOY_IGNORE = offset(at.JOY_IGNORE)
 
@@ -83,6 +85,8 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._episode = -1
         self._steps = self._next_refresh = 0  # of this environment, over all episodes
         self._going = False
+        self._block = (-1, 0, 0)
+        self._blocks: set[tuple[int, int, int]] = set()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -114,6 +118,10 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         place, flags = self._place_of(state), observation["milestones"].tobytes()
         if place != self._place or flags != self._flags:
             self._arrive(state, place, flags)
+        block = _block_of(state)
+        if block != self._block:
+            self._block = block
+            self._blocks.add(block)
         if self._label and not terminated and len(self._actions) >= self._next_save and _is_free(state):
             self._keep(state)
         observation["episode"][SPAWN_FIELD] = self._spawn_id
@@ -177,6 +185,8 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._places = {self._place}
         self._reached = self._first_reached = int.from_bytes(self._flags, "little")
         self._seen = {self._cell_of(state), _region_of(state.map_id)}
+        self._block = _block_of(state)
+        self._blocks = {self._block}
         if spawn:
             self._try(self.registry.outcomes.draw, spawn.tag)
         observation["episode"][SPAWN_FIELD] = self._spawn_id
@@ -233,9 +243,12 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         known = self.registry.in_cell(cell)
         if not known:
             return True
+        shortest = min(saved.total_steps for saved in known)
+        if total_steps < _MUCH_SHORTER * shortest:
+            return True
         if self._steps < self._next_refresh:
             return False
-        if total_steps < _SHORTER * min(saved.total_steps for saved in known):
+        if total_steps < _SHORTER * shortest:
             return True
         return self._rng.random() < _REFRESH_CHANCE / len(known)
 
@@ -244,7 +257,9 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         if self._going:
             self._going = False
             gained = bool(self._reached & ~self._first_reached)
-            self._try(self.registry.outcomes.end, self._tag, gained, self._seen)
+            blocks = {f"at_{map_id}_{x}_{y}" for map_id, x, y in self._blocks}
+            found = self.registry.note_places(blocks)
+            self._try(self.registry.outcomes.end, self._tag, gained, found, self._seen | blocks)
 
     def _try(self, act: Callable[..., object], *arguments: Any) -> None:
         """A disk that is full or gone does not stop the training."""
@@ -257,6 +272,12 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
 def _is_free(state: GameState) -> bool:
     """The player can walk: no battle, no text, no scripted walk."""
     return not (state.battle_kind or state.in_text or state.ram[_JOY_IGNORE])
+
+
+def _block_of(state: GameState) -> tuple[int, int, int]:
+    """Where the player is, to some squares: what counts as a place that somebody has been to."""
+    x, y = state.position
+    return state.map_id, x // BLOCK_SQUARES, y // BLOCK_SQUARES
 
 
 def _region_of(map_id: int) -> str:
@@ -278,9 +299,10 @@ def _compare(saved: SavedState, state: GameState) -> None:
 
 def _candidates(states: list[SavedState], registry: StateRegistry) -> Candidates:
     tallies = registry.tallies
-    cells = {cell: number for number, cell in enumerate(dict.fromkeys(saved.cell for saved in states))}
+    cells = _numbers([saved.cell for saved in states])
     return Candidates(
-        cell=np.array([cells[saved.cell] for saved in states]),
+        cell=cells,
+        place=_numbers([saved.cell.rsplit("_", 1)[0] for saved in states]),  # without the number of milestones
         region=np.array([saved.map_id for saved in states]),
         region_visits=np.array([tallies.seen[_region_of(saved.map_id)] for saved in states], np.float64),
         distance=np.array([saved.total_steps for saved in states], np.float64),
@@ -289,4 +311,11 @@ def _candidates(states: list[SavedState], registry: StateRegistry) -> Candidates
         visits=np.array([tallies.seen[saved.cell] for saved in states], np.float64),
         tried=np.array([tallies.ended[saved.tag] for saved in states], np.float64),
         gained=np.array([tallies.gained[saved.tag] for saved in states], np.float64),
+        found=np.array([tallies.found[saved.tag] for saved in states], np.float64),
     )
+
+
+def _numbers(names: list[str]) -> NDArray[np.int64]:
+    """The same number for the same name."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
