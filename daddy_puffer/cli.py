@@ -19,11 +19,14 @@ COMMANDS = {
     "replay": "play recorded buttons again, compare the memory, film",
     "demos": "record demonstrations: script, person, checkpoint; verify them",
     "imitate": "learn from demonstrations: behavioural cloning or DAgger",
+    "frames": "collect frames of runs without actions, import films",
+    "pretrain": "learn from frames: a tokenizer, what comes next",
     "watch": "show a run, going on or over, as a live page on this machine",
     "doctor": "what is installed, missing or clashing, with the cure",
     "demo": "train a few minutes on the practice cartridge, evaluate, film",
 }
-MODULES = {"replay": "replay_run"}  # where the module is not called as the command: there is a package `replay`
+# where the module is not called as the command; for replay, there is a package of that name
+MODULES = {"replay": "replay_run", "frames": "pretraining.frames_command", "pretrain": "pretraining.command"}
 
 
 def usage() -> str:

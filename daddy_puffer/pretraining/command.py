@@ -1,0 +1,126 @@
+"""The command lines `pretrain tokenizer` and `pretrain dynamics`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from daddy_puffer.demos.command import run_one_of
+from daddy_puffer.errors import UserError
+from daddy_puffer.pretraining.autoencode import AutoencodeSettings, TokenizerTrainer
+from daddy_puffer.pretraining.foresee import DynamicsTrainer, ForeseeSettings
+from daddy_puffer.pretraining.frames import FrameSet, load_frames
+from daddy_puffer.pretraining.loop import Periods, Trainer, learn
+from daddy_puffer.vision.dynamics import DynamicsSettings
+from daddy_puffer.vision.tokenizer import TokenizerSettings, load_tokenizer
+
+LEARNING, SHAPE, PERIODS = AutoencodeSettings(), TokenizerSettings(), Periods(updates=1)
+FORESEEING, MODEL = ForeseeSettings(), DynamicsSettings()
+
+
+def tokenizer(
+    frames: Annotated[Path, typer.Option(help="folder of `daddy-puffer frames`")],
+    out: Annotated[Path, typer.Option(help="new folder for network, measurements and pictures")],
+    kind: Annotated[str, typer.Option(help="vq (tokens) or continuous")] = SHAPE.kind,
+    updates: Annotated[int, typer.Option(help="in all")] = 1500,
+    batch_size: Annotated[int, typer.Option(help="frames in an update")] = LEARNING.batch_size,
+    learning_rate: Annotated[float, typer.Option("--lr", "--learning-rate")] = LEARNING.learning_rate,
+    codes: Annotated[int, typer.Option(help="of the codebook")] = SHAPE.codes,
+    latent_size: Annotated[int, typer.Option(help="numbers a map cell")] = SHAPE.latent_size,
+    perceptual: Annotated[str, typer.Option(help="auto, lpips, structural or none")] = LEARNING.perceptual,
+    perceptual_weight: Annotated[float, typer.Option(help="of that loss")] = LEARNING.perceptual_weight,
+    log_every: Annotated[int, typer.Option(help="updates")] = PERIODS.log_every,
+    evaluate_every: Annotated[int, typer.Option(help="updates")] = PERIODS.evaluate_every,
+    save_every: Annotated[int, typer.Option(help="updates")] = PERIODS.save_every,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="of network and order")] = LEARNING.seed,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="torch threads")] = 1,
+) -> None:
+    """Learn to give frames back through 9x10 tokens or latents."""
+    shape = TokenizerSettings(kind=kind, codes=codes, latent_size=latent_size)
+    settings = AutoencodeSettings(
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        perceptual=perceptual,
+        perceptual_weight=perceptual_weight,
+        seed=seed,
+    )
+    periods = Periods(updates=updates, log_every=log_every, evaluate_every=evaluate_every, save_every=save_every)
+    torch.set_num_threads(threads)
+    where = find_device(device)
+    run(TokenizerTrainer(load(frames), shape, settings, where), out, periods, resume)
+
+
+def dynamics(
+    frames: Annotated[Path, typer.Option(help="folder of `daddy-puffer frames`")],
+    tokenizer: Annotated[Path, typer.Option(help="folder of `pretrain tokenizer`; it stays as it is")],
+    out: Annotated[Path, typer.Option(help="new folder for network, measurements and films")],
+    model: Annotated[str, typer.Option(help="transformer or mlp")] = MODEL.model,
+    context: Annotated[int, typer.Option(help="frames seen")] = MODEL.context,
+    width: Annotated[int, typer.Option(help="numbers a map cell")] = MODEL.width,
+    layers: Annotated[int, typer.Option(help="blocks")] = MODEL.layers,
+    updates: Annotated[int, typer.Option(help="in all")] = 600,
+    batch_size: Annotated[int, typer.Option(help="windows in an update")] = FORESEEING.batch_size,
+    learning_rate: Annotated[float, typer.Option("--lr", "--learning-rate")] = FORESEEING.learning_rate,
+    log_every: Annotated[int, typer.Option(help="updates")] = PERIODS.log_every,
+    evaluate_every: Annotated[int, typer.Option(help="updates")] = 200,
+    save_every: Annotated[int, typer.Option(help="updates")] = PERIODS.save_every,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="of network and order")] = FORESEEING.seed,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="torch threads")] = 1,
+) -> None:
+    """Learn what frame comes next, beside the guess that nothing changes."""
+    shape = DynamicsSettings(model=model, context=context, width=width, layers=layers)
+    settings = ForeseeSettings(batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+    periods = Periods(updates=updates, log_every=log_every, evaluate_every=evaluate_every, save_every=save_every)
+    torch.set_num_threads(threads)
+    where = find_device(device)
+    frozen = load_tokenizer(tokenizer, where)
+    run(DynamicsTrainer(load(frames), frozen, shape, settings, where), out, periods, resume)
+
+
+def run(trainer: Trainer, out: Path, periods: Periods, resume: bool) -> None:
+    """Learn, and leave with the exit code that a signal asks for."""
+    code = learn(trainer, out, periods, resume)
+    if code:
+        raise typer.Exit(code)
+    print(f"written to {out / trainer.file_name}")
+
+
+def load(folder: Path) -> dict[str, FrameSet]:
+    """Frames by split, and a line about them."""
+    found = load_frames(folder, lambda line: print(f"warning: {line}", file=sys.stderr))
+    counts = ", ".join(f"{len(part)} frames of {len(part.starts)} runs to {name}" for name, part in found.items())
+    print(f"{folder}: {counts}", flush=True)
+    return found
+
+
+def find_device(name: str) -> torch.device:
+    """The device called `name`; `auto` takes a GPU where there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: {' '.join(str(error).split())[:100]}") from error
+    return device
+
+
+def main() -> None:
+    """Run the command line."""
+    run_one_of("pretrain", {"tokenizer": tokenizer, "dynamics": dynamics})
+
+
+if __name__ == "__main__":
+    main()
