@@ -82,7 +82,7 @@ class SequenceBatch:
     weights    f32 [B]                    importance weights, 1 under uniform sampling
     indices    i64 [B]                    to be handed back with new priorities
     age        i64 [B]                    environment steps since row 0 was stored
-    demonstrated bool [B]                 of a demonstrator rather than the run's own; None = none is
+    demonstrated bool [L, B]              whose action is to be imitated; None = none is
     """
 
     frames: Array

@@ -152,8 +152,9 @@ def test_the_ratio_is_kept_and_demonstrations_are_never_overwritten(prioritized:
             continue
         batch = mixed.sample(8)
         assert batch.mask.shape == (9, 8)
-        demonstrated = np.zeros(8, bool) if batch.demonstrated is None else batch.demonstrated
-        assert (demonstrated == (batch.indices == -1)).all()
+        rows = np.zeros((9, 8), bool) if batch.demonstrated is None else batch.demonstrated
+        demonstrated = batch.indices == -1
+        assert (rows[batch.mask] == np.broadcast_to(demonstrated, (9, 8))[batch.mask]).all()
         assert (batch.structured[:, ~demonstrated] == -1.0).all()
         assert_rows_are_right(batch, demonstrated, lengths, ends)
         mixed.update_priorities(batch.indices, np.linspace(0.1, 2.0, 8))
@@ -345,17 +346,33 @@ def test_what_chance_does_not_find_is_learnt_from_three_demonstrations() -> None
     assert found == {"with": 1.0, "without": 0.0}
 
 
+def test_only_the_rows_to_imitate_are_imitated() -> None:
+    """Half of the actions of each episode are only experience: the losses do not know them."""
+    config = tiny_config(DemosConfig(folder="x", bc_weight=0.0, margin_weight=1.0))
+    env, learner = make_tiny(Chain, config)
+    demos = make_demo_replay(config, env.observation_space.spaces, learner.state_size, [6] * 4)
+    for rows in demonstrate(Chain(), lambda seen, step: step % 2, episodes=4):
+        right = rows.action == 1
+        demos.add(replace(rows, imitated=right))
+    batch = demos.sample(64)
+    assert batch.demonstrated is not None and not (batch.demonstrated & ~batch.mask).any()
+    assert (batch.action[batch.demonstrated] == 1).all() and (batch.action[batch.mask & ~batch.demonstrated] == 0).all()
+    scalars = [learner.update(demos.sample(64)).scalars for _ in range(60)]
+    assert scalars[-1]["demo/accuracy"] == 1.0 > scalars[0]["demo/accuracy"] or scalars[0]["demo/accuracy"] == 1.0
+
+
 def test_without_demonstrated_sequences_an_update_is_the_same_to_the_bit() -> None:
     """A batch that says that nothing in it was demonstrated, and one that says nothing."""
     weights = []
-    for flags in (None, np.zeros(16, bool)):
+    for nothing in (False, True):
         config = tiny_config(DemosConfig(folder="x", margin_weight=1.0))
         env, learner = make_tiny(Chain, config)
         demos = make_demo_replay(config, env.observation_space.spaces, learner.state_size, [5] * 9)
         for rows in demonstrate(Chain(), lambda seen, step: step % 2, episodes=9):
             demos.add(rows)
         for _ in range(5):
-            learner.update(replace(demos.sample(16), demonstrated=flags))
+            batch = demos.sample(16)
+            learner.update(replace(batch, demonstrated=np.zeros_like(batch.mask) if nothing else None))
         weights.append([parameter.detach().clone() for parameter in learner.networks.online.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from daddy_puffer.config import Config, load_config
-from daddy_puffer.demos.own_way import OwnWay
+from daddy_puffer.demos.own_way import OwnWay, without_loops
 from daddy_puffer.envs import make_red_env
 from daddy_puffer.envs.scripted import ScriptedPlayer
 from daddy_puffer.errors import UserError
@@ -80,6 +80,18 @@ def test_the_shortest_way_to_the_last_milestone_is_played_in_one_piece(folder: P
     assert not flags[0] and GOAL in flags[-1]
     # in one piece: what was visited is not forgotten where an episode of the curriculum began
     assert rows.reward.sum() > 0 and not way.look()
+    way.close()
+
+
+def test_of_a_detour_only_the_way_on_is_imitated(folder: Path) -> None:
+    assert without_loops("abcbade").tolist() == [False, False, False, False, True, True, True]
+    assert without_loops("abc").all() and without_loops([]).tolist() == []
+    way = OwnWay(settings(), folder)
+    assert way.look()
+    rows, actions = play(way)
+    assert rows is not None and rows.imitated is not None
+    # it stood about for 20 steps at the beginning, and pressed B where it stood: of these at most one leads on
+    assert rows.imitated[:20].sum() <= 1 and 0.3 * actions < rows.imitated.sum() < actions
     way.close()
 
 

@@ -81,6 +81,10 @@ def test_frontier_prefers_places_from_which_something_new_was_found() -> None:
     drawn = np.mean([probabilities("frontier", states, rng) for _ in range(2000)], axis=0)
     assert drawn[0] < 0.01 and drawn[1] == 0.0  # there is a shorter way to place 2
     assert 0.4 < drawn[2] < 0.6 and 0.4 < drawn[3] < 0.6  # Beta(11, 11) against a uniform draw
+    # of two places tried alike the one that is often passed is drawn less: two cells of it add up
+    known = candidates(3, place=[1, 1, 2], cell=[0, 1, 2], visits=[5000, 4999, 3], tried=[8, 8, 16])
+    drawn = np.mean([probabilities("frontier", known, rng) for _ in range(2000)], axis=0)
+    assert drawn[2] > 0.95
 
 
 def test_go_explore_weighs_a_map_by_its_own_visits_however_many_cells_it_has() -> None:

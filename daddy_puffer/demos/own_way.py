@@ -8,6 +8,9 @@ by chance and detours, of which the registry keeps the shortest. Played in one p
 played, and one to learn from. Sources: Ecoffet 2021 (Go-Explore, robustification by imitating the trajectories found);
 Oh 2018 (self-imitation).
 
+Of what was done at a place only the last counts, which led away from it for good: what lies between was a detour, which
+is experience but not imitated. A place is where the player stands and what was reached; in battles everything counts.
+
 An action a call: so a run plays it beside its own episodes, and nobody waits. These are steps in the game as all
 others, to be counted. Rewards for curiosity are not among the rewards.
 """
@@ -16,16 +19,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daddy_puffer.config import Config
 from daddy_puffer.envs import make_red_env
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.milestones import MILESTONES
+from daddy_puffer.game.state import GameState
 from daddy_puffer.replay import DemoRows
 from daddy_puffer.swarm import Chain, SavedState
 from daddy_puffer.wrappers import EpsilonEnv, open_registry
@@ -108,12 +113,13 @@ class OwnWay:
     def _play(self, saved: SavedState, chain: Chain) -> Iterator[DemoRows | None]:
         """None after each action but the last."""
         observation, _ = self._env.reset(options={"wait": int(chain.waits[0])})
-        seen, rewards = [_kept(observation)], []
+        seen, rewards, places = [_kept(observation)], [], [_place_of(self._red.game_state, 0)]
         begins = dict(zip(np.cumsum(chain.lengths).tolist(), chain.waits[1:].tolist(), strict=False))
         for step, action in enumerate(chain.actions.tolist(), start=1):
             observation, reward, *_ = self._env.step(np.int64(action))
             seen.append(_kept(observation))
             rewards.append(float(reward))
+            places.append(_place_of(self._red.game_state, step))
             if step in begins:  # here an episode of the curriculum began
                 self._red.wait(begins[step])
             if step < len(chain.actions):
@@ -127,7 +133,26 @@ class OwnWay:
             action=chain.actions.astype(np.int64),
             reward=np.array(rewards, np.float32),
             terminated=False,
+            imitated=without_loops(places[:-1]),
         )
+
+
+def without_loops(places: Sequence[object]) -> NDArray[np.bool_]:
+    """Which steps are left when from each place on all is cut out until it is left for good, bool `[T]`."""
+    last = {place: step for step, place in enumerate(places)}
+    kept, step = np.zeros(len(places), bool), 0
+    while step < len(places):
+        step = last[places[step]]
+        kept[step] = True
+        step += 1
+    return kept
+
+
+def _place_of(state: GameState, step: int) -> tuple[object, ...]:
+    """Where the player is in the game; a place of its own while somebody fights."""
+    if state.battle_kind:
+        return ("battle", step)
+    return (state.map_id, *state.position, state.in_text, state.event_count, state.badges, state.talks)
 
 
 def _kept(observation: dict[str, Any]) -> dict[str, Any]:

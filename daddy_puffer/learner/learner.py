@@ -241,7 +241,8 @@ class Learner:
         total = loss + self.config.learner.milestone_loss_weight * milestone_loss
         shown: dict[str, Tensor] = {}
         if batch.demonstrated is not None:
-            imitation, shown = self._imitation_loss(q_online[:-1], action, mask, self._tensor(batch.demonstrated))
+            demonstrated = self._tensor(batch.demonstrated[trained][:-1])
+            imitation, shown = self._imitation_loss(q_online[:-1], action, mask & demonstrated, mask)
             total = total + imitation
         td_error, taken, rows = (td_error.detach(), taken.detach(), mask.sum().clamp(min=1))
         gap = taken - q_target[:-1].gather(-1, action.unsqueeze(-1)).squeeze(-1)
@@ -257,11 +258,10 @@ class Learner:
         return total, td_error, q_online.detach(), scalars | shown
 
     def _imitation_loss(
-        self, q_values: Tensor, action: Tensor, mask: Tensor, demonstrated: Tensor
+        self, q_values: Tensor, action: Tensor, rows: Tensor, mask: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is added to the loss for the demonstrated rows, and means over them; `[T, B, A]`, `[T, B]`, `[B]`."""
+        """What is added to the loss for the `rows` to imitate, out of `mask`, and means over them; `[T, B]` each."""
         settings, temperature = self.config.demos, self.config.exploration.temperature
-        rows = mask & demonstrated
         count = rows.sum().clamp(min=1)
         margin = torch.where(rows, large_margin_loss(q_values, action, settings.margin), 0.0).sum()
         total = settings.margin_weight * margin

@@ -35,6 +35,7 @@ class DemoRows:
     action: Array  # i64 [T]
     reward: Array  # f32 [T], followed the action
     terminated: bool  # it ended by itself; else it was cut off, and its last observation has a value
+    imitated: Array | None = None  # bool [T]: actions to imitate, the others are only experience; None = all
 
 
 class DemoReplay:
@@ -65,6 +66,7 @@ class DemoReplay:
         self._starts: Array = np.zeros(0, np.int64)  # rows where sequences start, episode by episode
         self._place: Array = np.zeros(0, np.int64)  # of each the number within its episode
         self._states: Array = np.zeros((0, state_size), np.float32)
+        self._imitated: Array = np.zeros(self._ring.rows, bool)  # by row
         self._transitions = 0
 
     def __len__(self) -> int:
@@ -88,11 +90,14 @@ class DemoReplay:
         self._place = np.concatenate([self._place, np.arange(count)])
         self._states = np.concatenate([self._states, np.zeros((count, self._state_size), np.float32)])
         self._transitions += steps
+        shown = np.ones(steps, bool) if episode.imitated is None else episode.imitated
+        self._imitated[begin + self.config.burn_in :][:steps] = shown
 
     def replace(self, episodes: Sequence[DemoRows]) -> None:
         """Forget all that is held, and hold these."""
         self._ring = self._new_ring(np.array([len(episode.action) for episode in episodes], np.int64))
         self._starts, self._place, self._states = self._starts[:0], self._place[:0], self._states[:0]
+        self._imitated = np.zeros(self._ring.rows, bool)
         self._transitions = 0
         for episode in episodes:
             self.add(episode)
@@ -112,7 +117,7 @@ class DemoReplay:
             weights=np.ones(batch_size, np.float32),
             indices=np.full(batch_size, -1),
             age=np.zeros(batch_size, np.int64),
-            demonstrated=np.ones(batch_size, bool),
+            demonstrated=self._imitated[self._starts[number] + np.arange(self.length)[:, None]],
         )
 
     def refresh(self, unroll: Unroll) -> None:

@@ -1,6 +1,6 @@
 """A share of each batch from demonstrations, the rest from what the run has seen (Paine 2019, R2D3, demo ratio).
 
-In: what a run's replay takes. Out: `SequenceBatch`es that say which sequences were demonstrated. Knows no torch.
+In: what a run's replay takes. Out: `SequenceBatch`es that say which rows are to be imitated. Knows no torch.
 """
 
 from __future__ import annotations
@@ -60,5 +60,6 @@ def _side_by_side(own: SequenceBatch, demos: SequenceBatch) -> SequenceBatch:
         for field in fields(SequenceBatch)
         if field.name != "demonstrated"
     }
-    count = len(own.weights)
-    return SequenceBatch(**parts, demonstrated=np.arange(count + len(demos.weights)) >= count)
+    assert demos.demonstrated is not None
+    nothing = np.zeros_like(own.mask)
+    return SequenceBatch(**parts, demonstrated=np.concatenate([nothing, demos.demonstrated], axis=1))

@@ -79,15 +79,18 @@ def rare_places(states: Candidates) -> Floats:
 
 
 def frontier(states: Candidates, rng: np.random.Generator) -> Floats:
-    """1 for one state, f64 `[N]`: of the place with the highest Thompson draw the one with the shortest way there.
+    """1 for one state, f64 `[N]`: of the place with the highest score the one with the shortest way there.
 
-    Drawn is the chance that an episode from there comes to where nobody has been. What is new is tried first, what has
-    led nowhere for a while hardly ever again; Ecoffet 2021 ("chosen since new") has weights to that end.
+    The score of a place is its rarity times a Thompson draw of the chance that an episode from there comes to where
+    nobody has been: what is new is tried first, what is rare but has led nowhere ever less (Ecoffet 2021 has weights of
+    both kinds, seen and "chosen since new").
     """
     places, inverse = np.unique(states.place, return_inverse=True)
     found, tried = (np.bincount(inverse, values, len(places)) for values in (states.found, states.tried))
-    chance = rng.beta(1.0 + found, 1.0 + np.maximum(tried - found, 0.0))
-    way = np.where(inverse == chance.argmax(), states.distance, np.inf)
+    _, one_of_each_cell = np.unique(states.cell, return_index=True)
+    visits = np.bincount(inverse[one_of_each_cell], states.visits[one_of_each_cell], len(places))
+    score = rarity(visits.astype(np.float64)) * rng.beta(1.0 + found, 1.0 + np.maximum(tried - found, 0.0))
+    way = np.where(inverse == score.argmax(), states.distance, np.inf)
     result = np.zeros(len(states))
     result[way.argmin()] = 1.0
     return result
