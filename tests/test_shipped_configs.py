@@ -15,8 +15,14 @@ EXPLORE = {
     "env": {"patience_steps": 100, "patience_reward": 1.0},
     "rewards": {"cell": 0.05},
     "intrinsic": {"novelty_weight": 0.3},
-    "curriculum": {"mode": "go_explore", "cell_size": 0, "true_start_share": 0.3, "episode_steps": 128},
-    "exploration": {"talk_chance": 0.5},
+    "curriculum": {
+        "mode": "frontier",
+        "cell_size": 4,
+        "max_states": 1000,
+        "true_start_share": 0.3,
+        "episode_steps": 128,
+    },
+    "exploration": {"talk_chance": 0.5, "from_states": 0.4},
     "replay": {"capacity": 60_000},
     "learner": {"learning_rate": 0.001, "anneal_from": 0.6, "gamma": 0.9, **TRACES},
 }
@@ -26,7 +32,7 @@ DIFFERENCES = {
     "demos.yaml": {
         **EXPLORE,
         "demos": {"folder": "demos/cascade", "ratio": 0.25, "anneal_steps": 300_000, "warm_up_updates": 2000},
-        "exploration": {"talk_chance": 0.5, "epsilon_start": 0.1},
+        "exploration": {"talk_chance": 0.5, "from_states": 0.4, "epsilon_start": 0.1},
     },
     "pqn.yaml": {
         "replay": {"kind": "rollouts", "burn_in": 0, "sequence_length": 32},
