@@ -47,3 +47,19 @@ def read_archive(data: bytes, largest_bytes: int = LARGEST_ARCHIVE) -> dict[str,
             return {name: np.asarray(arrays[name]) for name in arrays.files}
     except Exception as error:  # damage makes zipfile, zlib and numpy raise nearly anything
         raise ValueError(f"no archive of arrays, or a damaged one: {' '.join(str(error).split())}") from error
+
+
+def check_stored(file: Path) -> None:
+    """Compare every checksum of an archive that packs nothing, as torch writes it; torch itself does not look at them.
+
+    Raises:
+        ValueError: one is wrong, or a part would unpack to more than it is on disk.
+        zipfile.BadZipFile: it is no archive.
+    """
+    with zipfile.ZipFile(file) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("packed")
+        if sum(member.file_size for member in archive.infolist()) > file.stat().st_size:
+            raise ValueError("larger than its file")
+        if (bad := archive.testzip()) is not None:
+            raise ValueError(f"{bad} is damaged")

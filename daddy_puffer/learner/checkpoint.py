@@ -12,7 +12,6 @@ import io
 import os
 import random
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import torch
 
 from daddy_puffer.config import Config, load_config, save_config
 from daddy_puffer.errors import UserError
+from daddy_puffer.files import check_stored
 
 STATE_FILE = "state.pt"
 CONFIG_FILE = "config.yaml"
@@ -89,7 +89,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
     """
     file = path / STATE_FILE
     try:
-        _check_archive(file)
+        check_stored(file)
         state = torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{file} does not exist: is {path} a checkpoint folder?") from error
@@ -183,22 +183,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _check_archive(file: Path) -> None:
-    """Compare every checksum.
-
-    Raises:
-        ValueError: one is wrong, or a part would unpack to more than it is on disk: torch packs nothing.
-        zipfile.BadZipFile: it is no archive.
-    """
-    with zipfile.ZipFile(file) as archive:
-        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise ValueError("packed")
-        if sum(member.file_size for member in archive.infolist()) > file.stat().st_size:
-            raise ValueError("larger than its file")
-        if (bad := archive.testzip()) is not None:
-            raise ValueError(f"{bad} is damaged")
 
 
 def _by_step(folder: Path) -> list[Path]:

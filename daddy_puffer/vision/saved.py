@@ -6,14 +6,13 @@ In: a tree of tensors, numbers and texts. Out: the same tree.
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from daddy_puffer.errors import UserError
-from daddy_puffer.files import replacing
+from daddy_puffer.files import check_stored, replacing
 
 FORMAT = 1
 
@@ -53,9 +52,7 @@ def load_saved(file: Path, kind: str, device: str | torch.device = "cpu") -> dic
         UserError: it is damaged, something else, or of another version.
     """
     try:
-        with zipfile.ZipFile(file) as archive:  # torch does not look at the checksums
-            if (bad := archive.testzip()) is not None:
-                raise ValueError(f"{bad} is damaged")
+        check_stored(file)
         state = torch.load(file, map_location=device, weights_only=True)
     except Exception as error:  # damage makes torch and zipfile raise nearly anything
         raise UserError(f"{file} is damaged, or no file of `daddy-puffer pretrain`") from error
