@@ -124,9 +124,8 @@ def _load_demos(config: Config, env: VectorEnv, state_size: int) -> DemoReplay:
     """The demonstrations of the configuration's folder, if it has one, played again in the run's own game."""
     episodes = read_demonstrations(config) if config.demos.folder else []
     demos = make_demo_replay(config, env.spaces, state_size, [len(episode) for episode in episodes])
-    if episodes:
-        for rows in play_again(config, episodes):
-            demos.add(rows)
+    for rows in play_again(config, episodes):
+        demos.add(rows)
     return demos
 
 

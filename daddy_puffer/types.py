@@ -42,6 +42,9 @@ class Action(IntEnum):
     START = 6
 
 
+SPAWN_FIELD, FLAGS_FIELD = 2, 3  # of observation["episode"]: the state that it began from, 0 = the true start; flags
+
+
 class EpisodeFlag(IntFlag):
     """Bits of `observation["episode"][3]`."""
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.testing import assert_array_equal
 
 from daddy_puffer.learner.learner import ActResult, NotFiniteError, UpdateResult
-from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, VISITED_SHAPE, Action, EpisodeFlag, SequenceBatch
+from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, VISITED_SHAPE, Action, EpisodeFlag, SequenceBatch, StepBatch
 
 STRUCTURED = 12  # fields of the fake structured observation
 MILESTONE_BYTES = 4
@@ -144,3 +145,12 @@ class FakeLearner:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.updates = state["updates"]
+
+
+def assert_same(one: StepBatch, other: StepBatch) -> None:
+    """Two vectorized environments say the same of a step."""
+    for name in one.observation:
+        assert_array_equal(one.observation[name], other.observation[name], err_msg=name)
+    for name in ("reward", "terminated", "truncated", "first", "env_ids"):
+        assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    assert one.infos == other.infos

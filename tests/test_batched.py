@@ -18,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from support import FakeRed
+from support import FakeRed, assert_same
 
 from daddy_puffer.config import Config, CurriculumConfig, EnvConfig, IntrinsicConfig, ReplayConfig, TrainConfig
 from daddy_puffer.envs import RedEnv
@@ -312,14 +312,6 @@ def test_pufferlib_steps_them_in_one_process_and_in_several() -> None:
 def configured(vectorization: str, **changes: Any) -> Config:
     run = TrainConfig(num_envs=4, num_workers=2, vectorization=vectorization, record_episodes="none", device="cpu")
     return Config(env=EnvConfig(max_steps=25), train=run, **changes)
-
-
-def assert_same(one: StepBatch, other: StepBatch) -> None:
-    for name in one.observation:
-        assert_array_equal(one.observation[name], other.observation[name], err_msg=name)
-    for name in ("reward", "terminated", "truncated", "first", "env_ids"):
-        assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-    assert one.infos == other.infos
 
 
 def test_threads_serial_and_processes_play_the_same() -> None:

@@ -17,12 +17,11 @@ import numpy as np
 import psutil
 import pytest
 from numpy.testing import assert_array_equal
-from support import FakeRed
+from support import FakeRed, assert_same
 
 from daddy_puffer.config import Config, CurriculumConfig, EnvConfig, IntrinsicConfig, TrainConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.learner.checkpoint import find_checkpoint
-from daddy_puffer.types import StepBatch
 from daddy_puffer.vector import VectorEnv, WorkerError, make_vector
 from daddy_puffer.vector.ray_pool import Failure, Games
 from daddy_puffer.vector.tables import NotedTables
@@ -67,14 +66,6 @@ def make(count: int = 4, timeout_seconds: float = 30.0, **kwargs: Any) -> Vector
 def settings(vectorization: str, **changes: Any) -> Config:
     train = TrainConfig(num_envs=4, num_workers=2, vectorization=vectorization, record_episodes="none")
     return Config(env=EnvConfig(max_steps=25), train=train, **changes)
-
-
-def assert_same(one: StepBatch, other: StepBatch) -> None:
-    for name in one.observation:
-        assert_array_equal(one.observation[name], other.observation[name], err_msg=name)
-    for name in ("reward", "terminated", "truncated", "first", "env_ids"):
-        assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-    assert one.infos == other.infos
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:

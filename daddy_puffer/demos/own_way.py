@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daddy_puffer.config import Config
+from daddy_puffer.demos.game import INPUTS
 from daddy_puffer.envs import make_red_env
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.milestones import MILESTONES
@@ -36,7 +37,6 @@ from daddy_puffer.swarm import Chain, SavedState
 from daddy_puffer.wrappers import EpsilonEnv, open_registry
 
 _SHORTER = 0.9  # a way to the same milestone that is this much shorter is worth playing
-_SEEN = ("frames", "visited", "structured", "milestones")
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class OwnWay:
             return
         self._playing = None
         yield DemoRows(
-            seen={name: np.stack([row[name] for row in seen]) for name in _SEEN},
+            seen={name: np.stack([row[name] for row in seen]) for name in INPUTS},
             action=chain.actions.astype(np.int64),
             reward=np.array(rewards, np.float32),
             terminated=False,
@@ -157,4 +157,4 @@ def _place_of(state: GameState, step: int) -> tuple[object, ...]:
 
 def _kept(observation: dict[str, Any]) -> dict[str, Any]:
     """What replay needs of an observation: of the frames the newest."""
-    return {name: observation[name][-1] if name == "frames" else observation[name] for name in _SEEN}
+    return {name: observation[name][-1] if name == "frames" else observation[name] for name in INPUTS}

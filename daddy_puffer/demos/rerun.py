@@ -85,7 +85,7 @@ def play_again(config: Config, episodes: list[Episode]) -> Iterator[DemoRows]:
                 _log.warning("skipped %s", failed[-1])
                 continue
             yield rows
-    if len(failed) == len(episodes):
+    if failed and len(failed) == len(episodes):
         raise UserError(f"none of the demonstrations is the same when played again: {failed[0]}")
 
 

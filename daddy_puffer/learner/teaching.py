@@ -40,7 +40,6 @@ class Teaching:
         """Of one run; `own_way`, if it has one, fills `demos`."""
         self._config, self._learner, self.demos, self._own_way = config, learner, demos, own_way
         self._next_look = 0  # environment steps
-        self.news: dict[str, object] | None = None
         self._refreshed_at: int | None = None  # updates
 
     def coefficient(self, step: int) -> float:
@@ -56,28 +55,23 @@ class Teaching:
             self.demos.refresh(self._learner.states_after)
             self._refreshed_at = updates
 
-    def play(self, step: int) -> bool:
-        """Play one action of the run's own way, if there is one to play; whether that was an environment step."""
+    def play(self, step: int) -> tuple[int, dict[str, object] | None]:
+        """Play one action of the run's own way, if there is one; environment steps taken, and what was learnt of it."""
         way = self._own_way
         if way is None:
-            return False
+            return 0, None
         if not way.playing:
             if step < self._next_look:
-                return False
+                return 0, None
             self._next_look = step + self._config.demos.own_way_interval
             if not way.look():
-                return False
+                return 0, None
         rows = way.advance()
-        if rows is not None:
-            self.demos.replace([rows])
-            self._refreshed_at = None
-            self.news = {"goal": way.goal, "steps": len(rows.action), "reward": round(float(rows.reward.sum()), 2)}
-        return True
-
-    def take_news(self) -> dict[str, object] | None:
-        """What was learnt of the run's own way since the last call."""
-        news, self.news = self.news, None
-        return news
+        if rows is None:
+            return 1, None
+        self.demos.replace([rows])
+        self._refreshed_at = None
+        return 1, {"goal": way.goal, "steps": len(rows.action), "reward": round(float(rows.reward.sum()), 2)}
 
     def warm_up_batch(self, updates: int) -> SequenceBatch | None:
         """What to learn from before the first step; None once the updates before it are done."""

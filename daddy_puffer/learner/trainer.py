@@ -45,10 +45,10 @@ from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.learner.teaching import Teaching
 from daddy_puffer.numerics.schedules import epsilon_ladder, linear
 from daddy_puffer.policies.exploration import RepeatedExploration
-from daddy_puffer.progress.tracker import SPAWN_FIELD, ProgressTracker
+from daddy_puffer.progress.tracker import ProgressTracker
 from daddy_puffer.swarm.sampling import stages
 from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, PhaseTimers, Record
-from daddy_puffer.types import Array, SequenceBatch, StepBatch
+from daddy_puffer.types import SPAWN_FIELD, Array, SequenceBatch, StepBatch
 
 _log = logging.getLogger(__name__)
 
@@ -218,7 +218,8 @@ class Trainer:
     def _epsilon_of(self, batch: StepBatch) -> Array:
         """Exploration of each environment: more of it where the episode began at a state of the curriculum."""
         from_state = batch.observation["episode"][:, SPAWN_FIELD] != 0
-        return np.where(from_state, np.maximum(self.epsilon, self.config.exploration.from_states), self.epsilon)
+        epsilon = self.epsilon
+        return np.where(from_state, np.maximum(epsilon, self.config.exploration.from_states), epsilon)
 
     def run(self, stop: StopSignals) -> Iterator[Record]:
         """Train; yields records as they arise.
@@ -452,10 +453,9 @@ class Trainer:
         if self._teaching is None:
             return []
         with self._timers("env"):
-            taken = int(self._teaching.play(self.counters.steps))
+            taken, news = self._teaching.play(self.counters.steps)
         self.counters.steps += taken
         self._window.steps += taken
-        news = self._teaching.take_news()
         return [] if news is None else [Event("own_way", self.counters.steps, news)]
 
     def _learn(self) -> None:

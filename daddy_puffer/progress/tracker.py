@@ -20,9 +20,8 @@ from daddy_puffer.errors import UserError
 from daddy_puffer.progress.alarms import MilestoneAlarm
 from daddy_puffer.progress.posteriors import Bools, Posteriors, budgets_by_name, trials
 from daddy_puffer.telemetry import ProgressRow
-from daddy_puffer.types import Array, StepBatch
+from daddy_puffer.types import SPAWN_FIELD, Array, StepBatch
 
-SPAWN_FIELD = 2  # of observation["episode"]
 STALL_PATIENCE = 200  # trials without progress until a milestone that is not reliable counts as stalled
 
 

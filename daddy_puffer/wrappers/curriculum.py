@@ -35,10 +35,9 @@ from daddy_puffer.game import addresses as at
 from daddy_puffer.game.milestones import milestone_bits, milestones_reached
 from daddy_puffer.game.state import GameState, offset
 from daddy_puffer.swarm import Candidates, Chain, Machine, SavedState, StateFacts, StateRegistry, probabilities
-from daddy_puffer.types import EpisodeFlag
+from daddy_puffer.types import FLAGS_FIELD, SPAWN_FIELD, EpisodeFlag
 from daddy_puffer.wrappers.epsilon import Observation, owner
 
-SPAWN_FIELD, FLAGS_FIELD = 2, 3  # of observation["episode"]
 BLOCK_SQUARES = 4  # a side of what counts as one place
 STEPS_BETWEEN_SAVES = 16  # at least: saving takes as long as 50 steps
 STEPS_BETWEEN_REFRESHES = 2048  # at least, where the cell has a state already: so it costs 3 % at most

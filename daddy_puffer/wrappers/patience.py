@@ -13,10 +13,8 @@ from typing import Any, SupportsFloat
 import gymnasium
 import numpy as np
 
-from daddy_puffer.types import EpisodeFlag
+from daddy_puffer.types import FLAGS_FIELD, EpisodeFlag
 from daddy_puffer.wrappers.epsilon import Observation
-
-FLAGS_FIELD = 3  # of observation["episode"]
 
 
 class Patience(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
