@@ -147,6 +147,7 @@ class DemosConfig:
     folder: str = ""  # of episode_0001.npz and so on; empty = none
     own_way: list[str] = field(default_factory=list)  # milestones: the shortest way kept to the last one is learnt from
     own_way_interval: int = 5_000  # environment steps between looks for a better one
+    own_wins: int = 0  # whole episodes that got to such a milestone: the newest so many are learnt from, too
     ratio: float = 0.0625  # share of a batch's sequences that are demonstrations; R2D3, Paine 2019
     bc_weight: float = 1.0  # of the cross-entropy of what was demonstrated, times exploration.temperature
     margin_weight: float = 0.0  # of the large-margin loss; DQfD, Hester 2018
@@ -161,6 +162,8 @@ class DemosConfig:
         for name in ("bc_weight", "margin_weight", "margin", "anneal_steps", "warm_up_updates"):
             _require(getattr(self, name) >= 0, f"demos.{name} is negative: {getattr(self, name)}")
         _require(not self.folder or not self.own_way, "demos.folder and demos.own_way: one of them has to be empty")
+        _require(self.own_wins >= 0, f"demos.own_wins is negative: {self.own_wins}")
+        _require(not self.own_wins or bool(self.own_way), "demos.own_wins needs milestones in demos.own_way")
         _require(self.own_way_interval >= 1, f"demos.own_way_interval must be at least 1, got {self.own_way_interval}")
         _require(self.refresh_updates >= 1, f"demos.refresh_updates must be at least 1, got {self.refresh_updates}")
 

@@ -16,6 +16,7 @@ import torch
 
 from daddy_puffer.config import Config
 from daddy_puffer.demos.own_way import OwnWay
+from daddy_puffer.demos.own_wins import OwnWins
 from daddy_puffer.demos.rerun import play_again, read_demonstrations
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.maps import map_name
@@ -37,6 +38,7 @@ from daddy_puffer.telemetry.step_rows import StepShards
 from daddy_puffer.telemetry.video import Film
 from daddy_puffer.vector import VectorEnv, make_vector
 
+_LONGEST_WIN = 1_024  # actions of a whole episode that is learnt from: what takes longer shows little but detours
 _log = logging.getLogger(__name__)
 
 
@@ -115,9 +117,11 @@ def _make_trainer(config: Config, env: VectorEnv, learner: Learner, folder: Path
     if not config.demos.folder and not config.demos.own_way:
         return Trainer(config, env, learner, replay, folder)
     demos = _load_demos(config, env, learner.state_size)
-    own_way = OwnWay(config, folder / "savestates") if config.demos.own_way else None
+    own = config.demos
+    own_way = OwnWay(config, folder / "savestates") if own.own_way else None
+    own_wins = OwnWins(env.num_envs, own.own_way, own.own_wins, _LONGEST_WIN) if own.own_wins else None
     mixed = MixedReplay(replay, demos, config.demos.ratio, config.train.seed)
-    return Trainer(config, env, learner, mixed, folder, Teaching(config, learner, demos, own_way))
+    return Trainer(config, env, learner, mixed, folder, Teaching(config, learner, demos, own_way, own_wins))
 
 
 def _load_demos(config: Config, env: VectorEnv, state_size: int) -> DemoReplay:

@@ -28,7 +28,10 @@ EXPLORE = {
 }
 DIFFERENCES = {
     "traces.yaml": {"learner": TRACES},
-    "explore.yaml": {**EXPLORE, "demos": {"own_way": ["Boulder", "Cascade"], "ratio": 0.125, "bc_weight": 4.0}},
+    "explore.yaml": {
+        **EXPLORE,
+        "demos": {"own_way": ["Boulder", "Cascade"], "own_wins": 12, "ratio": 0.125, "bc_weight": 4.0},
+    },
     "demos.yaml": {
         **EXPLORE,
         "demos": {"folder": "demos/cascade", "ratio": 0.25, "anneal_steps": 300_000, "warm_up_updates": 2000},

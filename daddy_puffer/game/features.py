@@ -105,6 +105,14 @@ def worth_trying(structured: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.where(structured[:, _INDEX["faces_stranger"]] > 0, Action.A.value, -1).astype(np.int64)
 
 
+def place_of(structured: NDArray[np.float32]) -> tuple[float, ...] | None:
+    """Where a row `[F]` says that the player is in the game: cell, text, badges, story; None while somebody fights."""
+    if structured[_WILD] or structured[_WILD + 1]:
+        return None
+    cell, text, story = structured[_X - 1], structured[_TEXT], structured[_EVENT_COUNT]
+    return (float(cell), float(text), float(story), *structured[_BADGE : _BADGE + 8].tolist())
+
+
 class FeatureWriter:
     """Writes the features of successive states into one row, redoing only the parts whose bytes changed.
 

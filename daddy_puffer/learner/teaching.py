@@ -1,7 +1,7 @@
-"""What demonstrations ask of a run: how much imitation counts, recurrent states that are not too old, its own way.
+"""What demonstrations ask of a run: how much imitation counts, recurrent states that are not too old, its own ones.
 
-In: `DemoReplay`, the learner, how far the run is, whoever plays the own way. Out: the learner's `imitation`, the
-replay's states and its episodes, up to date. Knows no environment.
+In: `DemoReplay`, the learner, how far the run is, whoever plays the own way and gathers what was won. Out: the
+learner's `imitation`, the replay's states and its episodes, up to date. Knows no environment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from daddy_puffer.config import Config
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.numerics.schedules import linear
 from daddy_puffer.replay.demonstrations import DemoReplay, DemoRows
-from daddy_puffer.types import SequenceBatch
+from daddy_puffer.types import Array, SequenceBatch, StepBatch
 
 
 class Way(Protocol):
@@ -33,12 +33,35 @@ class Way(Protocol):
         """Play one more action; the whole way once it was the last one."""
 
 
+class Wins(Protocol):
+    """What is needed of `demos.OwnWins`."""
+
+    @property
+    def news(self) -> bool:
+        """Whether there was another one since `episodes` was called."""
+
+    def episodes(self) -> list[DemoRows]:
+        """The newest ones."""
+
+    def note(self, batch: StepBatch, actions: Array) -> None:
+        """Take what is shown, and what is done there next."""
+
+
 class Teaching:
     """Keeps a learner and its demonstrations together."""
 
-    def __init__(self, config: Config, learner: Learner, demos: DemoReplay, own_way: Way | None = None):
-        """Of one run; `own_way`, if it has one, fills `demos`."""
-        self._config, self._learner, self.demos, self._own_way = config, learner, demos, own_way
+    def __init__(
+        self,
+        config: Config,
+        learner: Learner,
+        demos: DemoReplay,
+        own_way: Way | None = None,
+        own_wins: Wins | None = None,
+    ):
+        """Of one run; `own_way` and `own_wins`, if it has them, fill `demos`."""
+        self._config, self._learner, self.demos = config, learner, demos
+        self._own_way, self._own_wins = own_way, own_wins
+        self._way: list[DemoRows] = []
         self._next_look = 0  # environment steps
         self._refreshed_at: int | None = None  # updates
 
@@ -55,6 +78,11 @@ class Teaching:
             self.demos.refresh(self._learner.states_after)
             self._refreshed_at = updates
 
+    def note(self, batch: StepBatch, actions: Array) -> None:
+        """Take what the environments show, and what is done there next, i64 `[B]`."""
+        if self._own_wins is not None:
+            self._own_wins.note(batch, actions)
+
     def play(self, step: int) -> tuple[int, dict[str, object] | None]:
         """Play one action of the run's own way, if there is one; environment steps taken, and what was learnt of it."""
         way = self._own_way
@@ -64,14 +92,22 @@ class Teaching:
             if step < self._next_look:
                 return 0, None
             self._next_look = step + self._config.demos.own_way_interval
+            if self._own_wins is not None and self._own_wins.news:
+                self._fill()
             if not way.look():
                 return 0, None
         rows = way.advance()
         if rows is None:
             return 1, None
-        self.demos.replace([rows])
-        self._refreshed_at = None
+        self._way = [rows]
+        self._fill()
         return 1, {"goal": way.goal, "steps": len(rows.action), "reward": round(float(rows.reward.sum()), 2)}
+
+    def _fill(self) -> None:
+        """Put the run's own demonstrations in place of those held."""
+        wins = [] if self._own_wins is None else self._own_wins.episodes()
+        self.demos.replace([*self._way, *wins])
+        self._refreshed_at = None
 
     def warm_up_batch(self, updates: int) -> SequenceBatch | None:
         """What to learn from before the first step; None once the updates before it are done."""

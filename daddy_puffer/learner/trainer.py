@@ -395,6 +395,8 @@ class Trainer:
                 env.send(actions)
             with timers("replay"):
                 self.replay.add(batch, actions, state)
+                if self._teaching is not None:
+                    self._teaching.note(batch, actions)
             self._learn()
             with timers("env"):
                 batch = env.recv()
