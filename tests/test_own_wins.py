@@ -126,6 +126,9 @@ class NoWay:
     def advance(self) -> None:
         raise AssertionError
 
+    def close(self) -> None:
+        self.goal = "closed"
+
 
 def test_what_was_won_is_learnt_from_at_the_next_look(played: list[tuple[StepBatch, Array]]) -> None:
     config = settings()
@@ -142,7 +145,8 @@ def test_what_was_won_is_learnt_from_at_the_next_look(played: list[tuple[StepBat
         state_size=learner.state_size,
         seed=0,
     )
-    teaching = Teaching(config, learner, demos, NoWay(), OwnWins(2, [GOAL], 4, 1_000))
+    way = NoWay()
+    teaching = Teaching(config, learner, demos, way, OwnWins(2, [GOAL], 4, 1_000))
     assert teaching.play(0) == (0, None) and not demos.sequences
     for batch, actions in played:
         teaching.note(batch, actions)
@@ -153,6 +157,8 @@ def test_what_was_won_is_learnt_from_at_the_next_look(played: list[tuple[StepBat
     sample = demos.sample(4)
     assert sample.demonstrated is not None and sample.demonstrated.any()
     assert np.abs(sample.state).sum() > 0, "memories are those of the episode"
+    teaching.close()
+    assert way.goal == "closed"
 
 
 @pytest.mark.parametrize("changes", [{"demos.own_wins": -1}, {"demos.own_wins": 3, "demos.own_way": []}])

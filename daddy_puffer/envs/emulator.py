@@ -6,6 +6,7 @@ as it was. All buttons are up after a state is loaded (PyBoy does not save them)
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import os
 import signal
@@ -166,6 +167,7 @@ class Emulator:
         if not child:
             try:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                faulthandler.disable()  # that it may crash is what it is for
                 self._pyboy.tick(PROBE_FRAMES, True, False)
                 os._exit(0)
             finally:

@@ -32,6 +32,9 @@ class Way(Protocol):
     def advance(self) -> DemoRows | None:
         """Play one more action; the whole way once it was the last one."""
 
+    def close(self) -> None:
+        """Switch the game off."""
+
 
 class Wins(Protocol):
     """What is needed of `demos.OwnWins`."""
@@ -108,6 +111,11 @@ class Teaching:
         wins = [] if self._own_wins is None else self._own_wins.episodes()
         self.demos.replace([*self._way, *wins])
         self._refreshed_at = None
+
+    def close(self) -> None:
+        """Switch the game of the own way off."""
+        if self._own_way is not None:
+            self._own_way.close()
 
     def warm_up_batch(self, updates: int) -> SequenceBatch | None:
         """What to learn from before the first step; None once the updates before it are done."""

@@ -18,6 +18,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -228,7 +229,9 @@ class Trainer:
             TrainingDivergedError: no checkpoint is written then, so that the newest one is a good one.
             UserError: the last checkpoint cannot be written; during training that is only a warning.
         """
-        with self._updates:
+        with self._updates, ExitStack() as at_the_end:
+            if self._teaching is not None:
+                at_the_end.callback(self._teaching.close)
             try:
                 reason = yield from self._run(stop)
             except TrainingDivergedError:
