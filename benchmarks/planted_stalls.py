@@ -1,15 +1,15 @@
 """Alarms on real training runs with a planted stall: what is noticed, how long before the end, and what falsely.
 
-Run: `python benchmarks/planted_stalls.py [--seeds 3] [--steps 120000] [--jobs 2] [section.key=value ...]` trains one
+Run: `python benchmarks/planted_stalls.py [--seeds 3] [--steps 130000] [--jobs 2] [section.key=value ...]` trains one
 run a plant and seed on the practice cartridge into `runs/stalls/PLANT_<seed>/` (a finished one is not repeated) and
 prints the table; with `--only PLANT` it trains the runs of one plant.
 
-Plants, on `configs/explore.yaml` without curriculum, so that every episode is a trial; the milestone is the first
-creature, which healthy runs learn to fetch early:
+Plants, on `configs/explore.yaml`; episodes from the true start are the trials, and the milestone is the first creature,
+which healthy runs fetch in most of these after some 90,000 steps:
 
 healthy   nothing
 gate      the button A does nothing from the first step on: nobody can be spoken to
-broken    A does nothing after 60 % of the steps: what was learnt is lost
+broken    A does nothing after 75 % of the steps: what was learnt is lost
 frozen    the learning rate is 0 after 12 % of the steps
 
 Thresholds are set by `benchmarks/alarm.py`'s simulated runs of as many episodes as the shortest real run has, before
@@ -42,10 +42,10 @@ from daddy_puffer.vector import red
 FOLDER = Path("runs/stalls")
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "explore.yaml"
 MILESTONE = "EVENT_GOT_STARTER"
-BEGINS = {"healthy": 1.0, "gate": 0.0, "broken": 0.6, "frozen": 0.12}  # share of the steps before the plant
+BEGINS = {"healthy": 1.0, "gate": 0.0, "broken": 0.75, "frozen": 0.12}  # share of the steps before the plant
 SETTINGS: dict[str, object] = {
-    "curriculum.mode": "off",
-    "demos.own_way": [],
+    "demos.own_way": [],  # of the badge: nothing to do with the milestone
+    "demos.own_wins": 0,
     "learner.anneal_from": 1.0,
     "progress.watched": [MILESTONE],
     "train.vectorization": "serial",
@@ -108,9 +108,9 @@ def in_a_process(kind: str, seed: int, settings: dict[str, object]) -> None:
 
 
 def read(folder: Path, kind: str) -> Run:
-    """A run's episodes; the stall begins with the first episode that ends after the plant."""
+    """A run's episodes from the true start; the stall begins with the first episode that ends after the plant."""
     with (folder / "episodes.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if not row["savestate_tag"]]
     ends = np.array([int(row["end_step_global"]) for row in rows])
     reached = np.array([MILESTONE in row["milestones_reached"].split(";") for row in rows], bool)
     begin = BEGINS[kind] * ends[-1]
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="section.key=value")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=120_000)
+    parser.add_argument("--steps", type=int, default=130_000)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", choices=sorted(BEGINS), help="train these, compare nothing")
     parser.add_argument("--runs-per-kind", type=int, default=200, help="simulated runs to calibrate with")
