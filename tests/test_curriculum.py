@@ -20,7 +20,7 @@ from daddy_puffer.swarm.outcomes import Outcomes
 from daddy_puffer.types import Action, EpisodeFlag
 from daddy_puffer.vector import RedFactory, make_vector
 from daddy_puffer.wrappers import Curriculum, EpsilonEnv, Novelty, Patience, open_registry
-from daddy_puffer.wrappers.curriculum import STEPS_BETWEEN_SAVES
+from daddy_puffer.wrappers.curriculum import STEPS_BETWEEN_SAVES, holes
 
 
 def settings(**changes: Any) -> Config:
@@ -316,3 +316,16 @@ def test_an_episode_that_gained_a_milestone_is_counted_for_the_state_it_began_fr
         assert after.gained[saved.tag] - before.gained[saved.tag] == (badges and not saved.badges)
         assert after.seen[saved.cell] > before.seen[saved.cell]
     env.close()
+
+
+def test_a_hole_is_a_block_between_others_that_nobody_has_been_to() -> None:
+    # map 5 as known:  .##   map 6: #     (1, 1) of map 5 is a hole with four neighbours, (0, 0) one in a corner
+    #                  #.#
+    #                  ###
+    known = {(5, 1, 0), (5, 2, 0), (5, 0, 1), (5, 2, 1), (5, 0, 2), (5, 1, 2), (5, 2, 2), (6, 0, 0)}
+    seen = {f"at_{map_id}_{x}_{y}": 3 for map_id, x, y in known} | {"map_5": 9, "5_1_0_0_0": 9}
+    cells = ["5_1_0_0_0", "5_2_0_0_0", "5_0_1_2_7", "5_2_2_0_0", "5_1_2_0_0", "6_0_0_0_0", "7_3_3_0_0"]
+    assert holes(cells, seen, 4).tolist() == [2, 0, 2, 0, 1, 0, 0]
+    # cells of two squares: four of them are one block of 4x4
+    assert holes(["5_2_0_0_0", "5_3_1_0_0", "5_4_0_0_0"], seen, 2).tolist() == [2, 2, 0]
+    assert holes(cells, seen, 0).tolist() == [0] * len(cells)

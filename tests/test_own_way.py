@@ -125,6 +125,25 @@ def test_a_way_is_played_anew_when_it_is_much_shorter_or_leads_further(folder: P
     way.close()
 
 
+def test_before_a_milestone_is_reached_the_way_leads_to_the_furthest_map(folder: Path) -> None:
+    way = OwnWay(settings(**{"demos.own_way": ["furthest", LATER]}), folder)
+    registry = open_registry(folder, settings().curriculum, way._env)
+    registry.refresh(force=True)
+    nearest: dict[str, int] = {}
+    for saved in registry.states():
+        nearest[saved.map_name] = min(saved.total_steps, nearest.get(saved.map_name, saved.total_steps))
+    furthest = max(nearest, key=lambda name: nearest[name])
+    assert len(nearest) > 3 and way.look() and way.goal == furthest
+    rows, actions = play(way)
+    assert rows is not None and actions == nearest[furthest]
+    assert not way.look()  # the same again
+    way.close()
+    # a milestone goes before
+    way = OwnWay(settings(**{"demos.own_way": ["furthest", GOAL]}), folder)
+    assert way.look() and way.goal == GOAL
+    way.close()
+
+
 def test_without_a_way_nothing_is_played(folder: Path, tmp_path: Path) -> None:
     nowhere = OwnWay(settings(**{"demos.own_way": [LATER]}), folder)
     assert not nowhere.look() and not nowhere.playing and nowhere.goal == ""

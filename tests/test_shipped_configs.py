@@ -30,7 +30,7 @@ DIFFERENCES = {
     "traces.yaml": {"learner": TRACES},
     "explore.yaml": {
         **EXPLORE,
-        "demos": {"own_way": ["Boulder", "Cascade"], "own_wins": 12, "ratio": 0.125, "bc_weight": 4.0},
+        "demos": {"own_way": ["furthest", "Boulder", "Cascade"], "own_wins": 12, "ratio": 0.125, "bc_weight": 4.0},
     },
     "demos.yaml": {
         **EXPLORE,

@@ -16,7 +16,7 @@ from daddy_puffer.swarm.sampling import learnability, stages
 def candidates(count: int, **given: list[float]) -> Candidates:
     """N states alike, each in a cell of its own, but for what is `given`."""
     zeros = np.zeros(count)
-    names = ("region_visits", "distance", "progress", "made", "visits", "tried", "gained", "found")
+    names = ("region_visits", "distance", "progress", "made", "visits", "tried", "gained", "found", "holes")
     values: dict[str, np.ndarray] = {name: zeros for name in names}
     values.update({name: np.array(value, float) for name, value in given.items()})
     cell = values.pop("cell", np.arange(count)).astype(np.int64)
@@ -45,6 +45,7 @@ def any_candidates(draw: st.DrawFn) -> Candidates:
         tried=tried,
         gained=gained,
         found=gained[::-1],
+        holes=counts(4),
     )
 
 
@@ -85,6 +86,10 @@ def test_frontier_prefers_places_from_which_something_new_was_found() -> None:
     known = candidates(3, place=[1, 1, 2], cell=[0, 1, 2], visits=[5000, 4999, 3], tried=[8, 8, 16])
     drawn = np.mean([probabilities("frontier", known, rng) for _ in range(2000)], axis=0)
     assert drawn[2] > 0.95
+    # of two places that have led nowhere, the one with three holes beside it is tried four times as gladly
+    beside = candidates(2, tried=[8, 8], holes=[0, 3])
+    drawn = np.mean([probabilities("frontier", beside, rng) for _ in range(2000)], axis=0)
+    assert drawn[1] > 0.75
 
 
 def test_go_explore_weighs_a_map_by_its_own_visits_however_many_cells_it_has() -> None:

@@ -8,6 +8,8 @@ by chance and detours, of which the registry keeps the shortest. Played in one p
 played, and one to learn from. Sources: Ecoffet 2021 (Go-Explore, robustification by imitating the trajectories found);
 Oh 2018 (self-imitation).
 
+Before the first milestone of those asked for, the way may be one to the map that is furthest away.
+
 Of what was done at a place only the last counts, which led away from it for good: what lies between was a detour, which
 is experience but not imitated. A place is where the player stands and what was reached; in battles everything counts.
 
@@ -36,6 +38,7 @@ from daddy_puffer.replay import DemoRows
 from daddy_puffer.swarm import Chain, SavedState
 from daddy_puffer.wrappers import EpsilonEnv, open_registry
 
+FURTHEST = "furthest"  # in place of a milestone: the map that takes longest to get to, until a milestone is reached
 _SHORTER = 0.9  # a way to the same milestone that is this much shorter is worth playing
 
 _log = logging.getLogger(__name__)
@@ -52,9 +55,11 @@ class OwnWay:
         """
         known = {milestone.name for milestone in MILESTONES}
         for name in config.demos.own_way:
-            if name not in known:
-                raise UserError(f"demos.own_way: no milestone is called {name!r}")
-        self._milestones = config.demos.own_way
+            if name not in known | {FURTHEST}:
+                raise UserError(f"demos.own_way: no milestone is called {name!r} (and it is not {FURTHEST!r})")
+        self._milestones = [name for name in config.demos.own_way if name != FURTHEST]
+        self._also_furthest = FURTHEST in config.demos.own_way
+        self._maps: dict[int, int] = {}  # steps of the way that was played to a map without a milestone
         self._longest = config.env.max_steps
         self._red = make_red_env(config.env, config.rewards)
         self._env = EpsilonEnv(self._red, config.env.frame_stack)
@@ -69,9 +74,11 @@ class OwnWay:
 
     @property
     def goal(self) -> str:
-        """The last milestone on the way that was played last."""
-        reached = [name for name in self._milestones if self._found and name in self._found.milestones]
-        return reached[-1] if reached else ""
+        """The last milestone on the way that was played last, or else the map."""
+        if self._found is None:
+            return ""
+        reached = [name for name in self._milestones if name in self._found.milestones]
+        return reached[-1] if reached else self._found.map_name
 
     def look(self) -> bool:
         """Look for a way to a later milestone, or a much shorter one; whether it is being played now."""
@@ -108,7 +115,20 @@ class OwnWay:
             if found is None or milestone not in found.milestones or best.total_steps < _SHORTER * found.total_steps:
                 return best
             return None
-        return None
+        return self._furthest(states) if self._also_furthest and states else None
+
+    def _furthest(self, states: Sequence[SavedState]) -> SavedState | None:
+        """The shortest way to the map to which that is longest, unless about the same has been played."""
+        nearest: dict[int, SavedState] = {}
+        for saved in states:
+            known = nearest.get(saved.map_id)
+            if known is None or saved.total_steps < known.total_steps:
+                nearest[saved.map_id] = saved
+        target = max(nearest.values(), key=lambda saved: saved.total_steps)
+        if target.total_steps >= _SHORTER * self._maps.get(target.map_id, np.inf):
+            return None
+        self._maps[target.map_id] = target.total_steps
+        return target
 
     def _play(self, saved: SavedState, chain: Chain) -> Iterator[DemoRows | None]:
         """None after each action but the last."""

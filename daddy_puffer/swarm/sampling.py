@@ -37,6 +37,7 @@ class Candidates:
     tried: Floats  # episodes that started from it and ended
     gained: Floats  # those of them that reached a milestone more
     found: Floats  # those that came to where no episode had been
+    holes: Floats  # of the four blocks beside it those that nobody has been to, between others of the map
 
     def __len__(self) -> int:
         """N."""
@@ -82,14 +83,17 @@ def frontier(states: Candidates, rng: np.random.Generator) -> Floats:
     """1 for one state, f64 `[N]`: of the place with the highest score the one with the shortest way there.
 
     The score of a place is its rarity times a Thompson draw of the chance that an episode from there comes to where
-    nobody has been: what is new is tried first, what is rare but has led nowhere ever less (Ecoffet 2021 has weights of
-    both kinds, seen and "chosen since new").
+    nobody has been: what is new is tried first, what is rare but has led nowhere ever less. It counts once more for
+    each hole beside it (Ecoffet 2021 has weights of all three kinds: seen, "chosen since new", missing neighbours).
     """
     places, inverse = np.unique(states.place, return_inverse=True)
     found, tried = (np.bincount(inverse, values, len(places)) for values in (states.found, states.tried))
     _, one_of_each_cell = np.unique(states.cell, return_index=True)
     visits = np.bincount(inverse[one_of_each_cell], states.visits[one_of_each_cell], len(places))
     score = rarity(visits.astype(np.float64)) * rng.beta(1.0 + found, 1.0 + np.maximum(tried - found, 0.0))
+    holes = np.zeros(len(places))
+    holes[inverse] = states.holes
+    score *= 1.0 + holes
     way = np.where(inverse == score.argmax(), states.distance, np.inf)
     result = np.zeros(len(states))
     result[way.argmin()] = 1.0

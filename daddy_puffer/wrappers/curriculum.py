@@ -20,7 +20,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -41,6 +41,7 @@ from daddy_puffer.wrappers.epsilon import Observation, owner
 BLOCK_SQUARES = 4  # a side of what counts as one place
 STEPS_BETWEEN_SAVES = 16  # at least: saving takes as long as 50 steps
 STEPS_BETWEEN_REFRESHES = 2048  # at least, where the cell has a state already: so it costs 3 % at most
+_AT = "at_"  # under which name visits of a block are counted
 _REFRESH_CHANCE = 0.2  # to keep a state of a cell that has one, over how many it has
 _SHORTER = 0.9  # a way this much shorter is worth keeping
 _MUCH_SHORTER = 0.75  # and this much at any time: it is the way that others go on from, and that may be learnt from
@@ -149,7 +150,8 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         states = self.registry.states()
         if not states or self._rng.random() < self._config.true_start_share:
             return None
-        chances = probabilities(self._config.mode, _candidates(states, self.registry), self._rng)
+        found = _candidates(states, self.registry, self._config.cell_size)
+        chances = probabilities(self._config.mode, found, self._rng)
         return states[self._rng.choice(len(states), p=chances)]
 
     def _begin_at(
@@ -256,7 +258,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         if self._going:
             self._going = False
             gained = bool(self._reached & ~self._first_reached)
-            blocks = {f"at_{map_id}_{x}_{y}" for map_id, x, y in self._blocks}
+            blocks = {f"{_AT}{map_id}_{x}_{y}" for map_id, x, y in self._blocks}
             found = self.registry.note_places(blocks)
             self._try(self.registry.outcomes.end, self._tag, gained, found, self._seen | blocks)
 
@@ -296,7 +298,30 @@ def _compare(saved: SavedState, state: GameState) -> None:
         raise UserError(f"the memory says map, badges, milestones are {found}, its sidecar {said}")
 
 
-def _candidates(states: list[SavedState], registry: StateRegistry) -> Candidates:
+def holes(cells: Sequence[str], seen: Mapping[str, int], cell_size: int) -> NDArray[np.float64]:
+    """For each cell how many of the four blocks beside it nobody has been to, f64 `[N]`; `seen` as in `Tallies`.
+
+    Only within what is known of the map from west to east and from north to south: nobody knows where a map ends.
+    """
+    if not cell_size:  # a cell is a whole map
+        return np.zeros(len(cells))
+    known = {tuple(map(int, name.removeprefix(_AT).split("_"))) for name in seen if name.startswith(_AT)}
+    reach: dict[int, list[int]] = {}  # map -> least and greatest column and row
+    for map_id, x, y in known:
+        west, east, north, south = reach.get(map_id, (x, x, y, y))
+        reach[map_id] = [min(west, x), max(east, x), min(north, y), max(south, y)]
+    found = np.zeros(len(cells))
+    for row, cell in enumerate(cells):
+        map_id, *corner = map(int, cell.split("_")[:3])
+        x, y = (number * cell_size // BLOCK_SQUARES for number in corner)
+        west, east, north, south = reach.get(map_id, (x, x, y, y))
+        beside = ((x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1))
+        inside = [(map_id, *at) for at in beside if west <= at[0] <= east and north <= at[1] <= south]
+        found[row] = sum(at not in known for at in inside)
+    return found
+
+
+def _candidates(states: list[SavedState], registry: StateRegistry, cell_size: int) -> Candidates:
     tallies = registry.tallies
     cells = _numbers([saved.cell for saved in states])
     return Candidates(
@@ -311,6 +336,7 @@ def _candidates(states: list[SavedState], registry: StateRegistry) -> Candidates
         tried=np.array([tallies.ended[saved.tag] for saved in states], np.float64),
         gained=np.array([tallies.gained[saved.tag] for saved in states], np.float64),
         found=np.array([tallies.found[saved.tag] for saved in states], np.float64),
+        holes=holes([saved.cell for saved in states], tallies.seen, cell_size),
     )
 
 
