@@ -328,4 +328,6 @@ def test_a_hole_is_a_block_between_others_that_nobody_has_been_to() -> None:
     assert holes(cells, seen, 4).tolist() == [2, 0, 2, 0, 1, 0, 0]
     # cells of two squares: four of them are one block of 4x4
     assert holes(["5_2_0_0_0", "5_3_1_0_0", "5_4_0_0_0"], seen, 2).tolist() == [2, 2, 0]
+    damaged = {**seen, "at_5]1_2": 1, "at_5": 1}
+    assert holes([*cells, "5_1", "x"], damaged, 4).tolist()[:2] == [2, 0]
     assert holes(cells, seen, 0).tolist() == [0] * len(cells)

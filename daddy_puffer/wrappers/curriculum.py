@@ -298,6 +298,15 @@ def _compare(saved: SavedState, state: GameState) -> None:
         raise UserError(f"the memory says map, badges, milestones are {found}, its sidecar {said}")
 
 
+def _numbers_in(name: str) -> tuple[int, int, int] | None:
+    """Map, column and row that a name begins with; None of one that was damaged."""
+    try:
+        map_id, x, y = map(int, name.split("_")[:3])
+    except ValueError:
+        return None
+    return map_id, x, y
+
+
 def holes(cells: Sequence[str], seen: Mapping[str, int], cell_size: int) -> NDArray[np.float64]:
     """For each cell how many of the four blocks beside it nobody has been to, f64 `[N]`; `seen` as in `Tallies`.
 
@@ -305,14 +314,17 @@ def holes(cells: Sequence[str], seen: Mapping[str, int], cell_size: int) -> NDAr
     """
     if not cell_size:  # a cell is a whole map
         return np.zeros(len(cells))
-    known = {tuple(map(int, name.removeprefix(_AT).split("_"))) for name in seen if name.startswith(_AT)}
+    known = {numbers for name in seen if name.startswith(_AT) and (numbers := _numbers_in(name.removeprefix(_AT)))}
     reach: dict[int, list[int]] = {}  # map -> least and greatest column and row
     for map_id, x, y in known:
         west, east, north, south = reach.get(map_id, (x, x, y, y))
         reach[map_id] = [min(west, x), max(east, x), min(north, y), max(south, y)]
     found = np.zeros(len(cells))
     for row, cell in enumerate(cells):
-        map_id, *corner = map(int, cell.split("_")[:3])
+        numbers = _numbers_in(cell)
+        if numbers is None:
+            continue
+        map_id, *corner = numbers
         x, y = (number * cell_size // BLOCK_SQUARES for number in corner)
         west, east, north, south = reach.get(map_id, (x, x, y, y))
         beside = ((x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1))
