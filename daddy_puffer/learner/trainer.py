@@ -47,9 +47,10 @@ from daddy_puffer.learner.teaching import Teaching
 from daddy_puffer.numerics.schedules import epsilon_ladder, linear
 from daddy_puffer.policies.exploration import RepeatedExploration
 from daddy_puffer.progress.tracker import ProgressTracker
+from daddy_puffer.progress.variety import Variety
 from daddy_puffer.swarm.sampling import stages
 from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, PhaseTimers, Record
-from daddy_puffer.types import SPAWN_FIELD, Array, SequenceBatch, StepBatch
+from daddy_puffer.types import SPAWN_FIELD, Action, Array, SequenceBatch, StepBatch
 
 _log = logging.getLogger(__name__)
 
@@ -193,6 +194,8 @@ class Trainer:
         self._exploration = RepeatedExploration(
             env.num_envs, env.num_actions, e.repeat_exponent, e.repeat_longest, config.train.seed, e.talk_chance
         )
+        names = [Action(number).name if number < len(Action) else str(number) for number in range(env.num_actions)]
+        self._variety = Variety(names, e.temperature)
         self._rnd = self._make_rnd() if config.intrinsic.rnd_weight else None
         self.last_checkpoint: Path | None = None
         self._saved_at = -1  # environment steps when it was written, by this session
@@ -392,6 +395,7 @@ class Trainer:
         while self.counters.steps < self.config.train.total_steps:
             with timers("act"):
                 choice = self.learner.act(batch.observation, batch.first, state, greedy)
+                self._variety.add(choice.q_values, choice.actions)
                 suggested = worth_trying(batch.observation["structured"])
                 actions = self._exploration.choose(choice.actions, self._epsilon_of(batch), batch.first, suggested)
             with timers("env"):
@@ -499,8 +503,11 @@ class Trainer:
         """What was measured, and what is believed of the milestones."""
         window = self._window
         values = self.progress.metrics() | self._curiosity(window) | self._curriculum(window)
+        variety, warnings = self._variety.take()
+        for text in warnings:
+            _log.warning("step %d: %s", self.counters.steps, text)
         yield from self.progress.rows(self.counters.steps)
-        yield self._interval().with_values(values)
+        yield self._interval().with_values(values | variety)
 
     def _interval(self) -> Interval:
         window, self._window = self._window, _Window()
