@@ -1,6 +1,7 @@
 """Time of insertion and sampling in sequence replay: prints a Markdown table, one row for each kind of replay.
 
-Run: `python benchmarks/replay_speed.py [--capacity N] [--state-size S] [--structured-size F] [--seconds T]`.
+Run: `python benchmarks/replay_speed.py [--capacity N] [--state-size S] [--structured-size F] [--seconds T]
+[--return-filter SHARE]`.
 The share of a training second is that of 1,000 environment steps and 15 updates a second.
 """
 
@@ -37,6 +38,7 @@ def make_steps(rng: np.random.Generator, arguments: argparse.Namespace) -> list[
             "visited": rng.integers(0, 2, (NUM_ENVS, *VISITED_SHAPE), np.uint8),
             "structured": rng.random((NUM_ENVS, arguments.structured_size), np.float32),
             "milestones": rng.integers(0, 256, (NUM_ENVS, arguments.milestone_size), np.uint8),
+            "episode": np.zeros((NUM_ENVS, 4), np.int32),
         }
         reward = rng.random(NUM_ENVS, np.float32)
         first = np.full(NUM_ENVS, index == 0)
@@ -63,7 +65,7 @@ def seconds_a_call(call: Callable[[], object], seconds: float) -> float:
 def measure(name: str, arguments: argparse.Namespace, *, prioritized: bool, path: Path | None) -> str:
     """One row of the table."""
     rng = np.random.default_rng(0)
-    config = ReplayConfig(capacity=arguments.capacity, prioritized=prioritized)
+    config = ReplayConfig(capacity=arguments.capacity, prioritized=prioritized, return_filter=arguments.return_filter)
     replay = SequenceReplay(
         config,
         num_envs=NUM_ENVS,
@@ -99,6 +101,7 @@ def main() -> None:
     parser.add_argument("--structured-size", type=int, default=128)
     parser.add_argument("--milestone-size", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--return-filter", type=float, default=1.0)
     arguments = parser.parse_args()
     config = ReplayConfig()
     rows = config.burn_in + config.sequence_length + 1

@@ -20,7 +20,7 @@ COMMANDS = {
     "demos": "record demonstrations: script, person, checkpoint; verify them",
     "imitate": "learn from demonstrations: behavioural cloning or DAgger",
     "frames": "collect frames of runs without actions, import films",
-    "pretrain": "learn from frames: a tokenizer, what comes next",
+    "pretrain": "learn from frames: a tokenizer, what comes next, a reward",
     "watch": "show a run, going on or over, as a live page on this machine",
     "doctor": "what is installed, missing or clashing, with the cure",
     "demo": "train a few minutes on the practice cartridge, evaluate, film",

@@ -32,7 +32,9 @@ class EnvConfig:
     """One emulated game."""
 
     gb_path: str = ""  # ROM file; empty = the practice cartridge in the package
-    init_state: str = ""  # save state file; empty = the practice cartridge's start, or power-on for another ROM
+    init_state: str = (
+        ""  # save state file, or power_on; empty = the practice cartridge's start, power-on for another ROM
+    )
     action_freq: int = 24  # frames an action lasts
     max_steps: int = 2048  # actions until an episode is truncated
     patience_steps: int = 0  # in training also once so many actions brought no more than patience_reward; 0 = never
@@ -62,9 +64,13 @@ class PolicyConfig:
     lstm_stride: int = 1  # LSTM updates every k-th step of an episode
     dueling: bool = True
     bf16: bool = False  # matrix products below the heads in bfloat16, where autocast finds that safe; for GPUs
+    pretrained: str = ""  # tokenizer of `daddy-puffer pretrain` whose encoder the screen goes through; empty = none
+    finetune_encoder: bool = False  # train that encoder along; false = it stays as it is
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        ok = bool(self.pretrained) or not self.finetune_encoder
+        _require(ok, "policy.finetune_encoder needs policy.pretrained: a tokenizer of `daddy-puffer pretrain`")
         _require(self.model_size in ("slim", "large"), f"model_size must be slim or large, got {self.model_size!r}")
         _require(self.lstm_stride >= 1, f"lstm_stride must be at least 1, got {self.lstm_stride}")
 
@@ -85,9 +91,11 @@ class ReplayConfig:
     priority_exponent: float = 0.9  # R2D2 table 2
     importance_sampling_exponent: float = 0.6  # R2D2 table 2
     max_priority_weight: float = 0.9  # share of max against mean absolute TD error
+    return_filter: float = 1.0  # share of the ended episodes that is learned from, those of the best returns; 1 = all
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        _require(0.0 < self.return_filter <= 1.0, f"replay.return_filter must be in (0, 1], got {self.return_filter}")
         rows = self.burn_in + self.sequence_length + 1
         kinds = ("sequences", "rollouts")
         _require(self.kind in kinds, f"replay.kind must be one of {kinds}, got {self.kind!r}")
@@ -188,6 +196,30 @@ class IntrinsicConfig:
         scopes = ("swarm", "episode")
         ok = self.novelty_scope in scopes
         _require(ok, f"intrinsic.novelty_scope must be one of {scopes}, got {self.novelty_scope!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressRewardConfig:
+    """A reward for getting on, as a network sees it that was trained on the order of frames: docs/PRETRAINING.md."""
+
+    model: str = ""  # folder of `daddy-puffer pretrain reward-model`; empty = no such reward
+    game_scale: float = 0.0  # of the game's own rewards beside it
+    reward_interval: int = 64  # steps from one look at the screen to the next, when it is paid
+    mode: str = "best"  # what is paid: a new best of the episode that lasts (best), or every change (delta, potential)
+    scale: float = 20.0  # of the gain in progress: what a whole run is worth where progress is a share of it
+    time_penalty: float = 0.01  # taken off at every look
+    bounded: bool = True  # progress is a share of a run, 0 to 1; false = the network's score in nats
+    gamma: float = 0.97  # discount a step, for mode potential
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        modes = ("best", "delta", "potential")
+        _require(self.mode in modes, f"ProgressReward's mode must be one of {modes}, got {self.mode!r}")
+        ok = self.reward_interval >= 1
+        _require(ok, f"ProgressReward's reward_interval must be at least 1 step, got {self.reward_interval}")
+        ok = min(self.game_scale, self.scale, self.time_penalty) >= 0.0
+        _require(ok, "ProgressReward's game_scale, scale and time_penalty must not be negative")
+        _require(0.0 < self.gamma <= 1.0, f"ProgressReward's gamma must be in (0, 1], got {self.gamma}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,6 +353,7 @@ class Config:
     env: EnvConfig = field(default_factory=EnvConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     rewards: dict[str, float] = field(default_factory=dict)  # weight by term; empty = the defaults of rewards/sets.py
+    progress_reward: ProgressRewardConfig = field(default_factory=ProgressRewardConfig)
     intrinsic: IntrinsicConfig = field(default_factory=IntrinsicConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
@@ -333,6 +366,11 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check what concerns two sections."""
+        progress, gamma = self.progress_reward, self.learner.gamma
+        ok = not progress.model or progress.mode != "potential" or progress.gamma == gamma
+        _require(ok, f"ProgressReward's gamma {progress.gamma} must be the learner's {gamma} in mode potential")
+        ok = not progress.model or not self.demos.folder
+        _require(ok, "demos.folder holds demonstrations of the game's own rewards: not together with ProgressReward")
         ok = not self.learner.expected_bootstrap or self.exploration.temperature > 0.0
         _require(ok, "learner.expected_bootstrap needs exploration.temperature above 0")
         ok = not self.demos.own_way or self.curriculum.mode != "off"
@@ -364,6 +402,7 @@ YAML_PATHS: dict[str, tuple[str, ...]] = {
     "env": ("env",),
     "policy": ("policies", POLICY_NAME, "policy"),
     "rewards": ("rewards", REWARD_NAME, "reward"),
+    "progress_reward": ("rewards", "daddy_puffer.ProgressReward", "reward"),
     "intrinsic": ("train", "intrinsic"),
     "replay": ("train", "replay"),
     "learner": ("train", "learner"),

@@ -35,7 +35,7 @@ _TYPES: dict[Any, Any] = {"int": int, "float": (int, float), "str": str, "bool":
 _registries: dict[Path, Any] = {}  # of save states, by folder
 NAMES = {
     "policies": ("HierQ", "HierQRNN"),
-    "rewards": ("FastRequiredEvents", "Shaped"),
+    "rewards": ("FastRequiredEvents", "ProgressReward", "Shaped"),
     "wrappers": ("EpsilonEnv", "Curriculum", "Novelty", "RND", "Bayes", "Patience"),
 }
 
@@ -126,14 +126,16 @@ def _let_truncation_end() -> None:
 def _reward(name: str) -> Any:
     if name not in NAMES["rewards"]:
         raise UnknownName(f"daddy_puffer has no reward {name!r}: there are {', '.join(NAMES['rewards'])}")
-    return _fast_required_events() if name == "FastRequiredEvents" else make_shaped
+    if name == "FastRequiredEvents":
+        return _fast_required_events()
+    return make_shaped if name == "Shaped" else make_progressive
 
 
 def make_policy(env: Any, **settings: Any) -> Any:
     """The network for the host's environment `env` (its PufferLib form); `settings` as in our `policy` section.
 
     Raises:
-        UserError: unknown setting, or an observation that lacks what HierQ reads.
+        UserError: unknown setting, no such tokenizer, or an observation that lacks what HierQ reads.
     """
     from daddy_puffer.config import PolicyConfig
     from daddy_puffer.learner.networks import observation_spec
@@ -152,6 +154,7 @@ def make_policy(env: Any, **settings: Any) -> Any:
     except TypeError as error:
         raise UserError(f"policies.daddy_puffer.HierQ.policy: {error}") from error
     network = HierQ(observation_spec(space), int(env.single_action_space.n), config)
+    network.check_pretrained()
     return HostedHierQ(network, _fields(env.emulated.emulated_observation_dtype, KEYS))
 
 
@@ -273,6 +276,16 @@ def make_shaped(env_config: Any, reward_config: Any) -> Any:
     return _shaped(str((reward_config or {}).get("base", HOST_REWARD)))(env_config, reward_config)
 
 
+def make_progressive(env_config: Any, reward_config: Any) -> Any:
+    """The host's reward class that `reward_config.base` names, paying for progress."""
+    return _progressive(str((reward_config or {}).get("base", HOST_REWARD)))(env_config, reward_config)
+
+
+@functools.cache
+def _progressive(base: str) -> Any:
+    return importlib.import_module("daddy_puffer.rewards.hosted_progress").progressive(_host_reward(base))
+
+
 @functools.cache
 def _shaped(base: str) -> Any:
     return _hosted_rewards().shaped(_host_reward(base))
@@ -362,9 +375,19 @@ def make_trainer(host: ModuleType, original: Any, /, *args: Any, **kwargs: Any) 
         trainer = HostedTrainer(host, original, *args, **kwargs)
     else:
         trainer = original(*args, **kwargs)
+        if _is_ours(given["policy"]):
+            _filter_segments(trainer, config)
     if not hasattr(trainer, "archive_path"):  # the host prints it after a migration, archive or not
         trainer.archive_path = Path(config.data_dir) / str(config.exp_id)
     return trainer
+
+
+def _filter_segments(trainer: Any, config: Any) -> None:
+    from daddy_puffer.learner.hosted_ppo import keep_best_segments, share_of_segments
+
+    share = share_of_segments(config)
+    if share < 1.0:
+        keep_best_segments(trainer, share)
 
 
 def _is_ours(policy: Any) -> bool:

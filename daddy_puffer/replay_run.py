@@ -144,7 +144,7 @@ def _same_machine(config: Config, script: Script) -> RedEnv:
     """
     steps = len(script.chain.actions) + 1
     settings = replace(config.env, max_steps=steps, action_freq=script.machine.action_freq)
-    env = make_red_env(settings, config.rewards)
+    env = make_red_env(settings, config.rewards, progress=config.progress_reward)
     ours = Machine(
         rom_sha256=hashlib.sha256(env.rom_path.read_bytes()).hexdigest(),
         start_sha256=hashlib.sha256(env.save_state()).hexdigest(),

@@ -72,6 +72,8 @@ def train(
             state = restore_learner(learner.load_networks, init_from)
             if "imitation" in state:
                 learner.forget_level()
+        if resume is None:
+            learner.networks.online.check_pretrained()
         trainer = _make_trainer(config, env, learner, folder)
         open_run_folder(folder, config, parameters=learner.parameter_count, device=str(learner.device))
         live = LiveWriter(folder / "live", env.num_envs, config.train.live_interval)

@@ -23,7 +23,9 @@ from daddy_puffer.pretraining.collect import Collecting, collect
 from daddy_puffer.pretraining.foresee import DynamicsTrainer, ForeseeSettings, measure, stretches
 from daddy_puffer.pretraining.frames import FrameSet, load_frames, unpack
 from daddy_puffer.pretraining.loop import Periods, Values, learn
+from daddy_puffer.pretraining.order import OrderSettings, OrderTrainer
 from daddy_puffer.vision.dynamics import Dynamics, DynamicsSettings, load_dynamics
+from daddy_puffer.vision.progress import ProgressSettings
 from daddy_puffer.vision.tokenizer import Tokenizer, TokenizerSettings, flat, load_tokenizer
 
 CPU = torch.device("cpu")
@@ -259,6 +261,7 @@ def test_documented_names_are_written(frames: dict[str, FrameSet]) -> None:
     written: set[str] = set()
     for kind in ("vq", "continuous"):
         written |= set(autoencoder(frames, kind).evaluate()) | set(foreseer(frames, kind).evaluate())
+    written |= set(OrderTrainer(frames, ProgressSettings(), OrderSettings(), CPU).evaluate())
     assert written == documented
 
 
@@ -294,4 +297,4 @@ def test_no_frames_and_no_command(
     assert call(monkeypatch, "pretrain", "tokenizer", "--frames", str(tmp_path), "--out", str(tmp_path / "o")) == 1
     assert "has 0 runs for training and 0 for testing" in capsys.readouterr().err
     assert call(monkeypatch, "pretrain", "everything") == 2
-    assert "there is tokenizer | dynamics" in capsys.readouterr().err
+    assert "there is tokenizer | dynamics | reward-model" in capsys.readouterr().err

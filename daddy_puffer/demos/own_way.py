@@ -61,7 +61,7 @@ class OwnWay:
         self._also_furthest = FURTHEST in config.demos.own_way
         self._maps: dict[int, int] = {}  # steps of the way that was played to a map without a milestone
         self._longest = config.env.max_steps
-        self._red = make_red_env(config.env, config.rewards)
+        self._red = make_red_env(config.env, config.rewards, progress=config.progress_reward)
         self._env = EpsilonEnv(self._red, config.env.frame_stack)
         self._registry = open_registry(savestates, config.curriculum, self._env)
         self._found: SavedState | None = None  # where the way leads that was played last, or is being played

@@ -4,10 +4,11 @@ Action space: `Discrete(7)`: 0 down, 1 left, 2 right, 3 up, 4 A, 5 B, 6 START.
 
 Observation space: a Dict with upstream's keys (see `envs/observation.py`), or those that `keys` names.
 
-Rewards: the weighted sum of `rewards/terms.py`.
+Rewards: the weighted sum of `rewards/terms.py`, and what a `ProgressReward` adds to it.
 
-Start: the initial state, or `options["state"]`; with `random_wait` up to so many frames pass first, drawn from the
-episode's generator, which turns the game's dice. All buttons are up.
+Start: the initial state (`power_on`: the machine as it is switched on, before title and intro), or `options["state"]`;
+with `random_wait` up to so many frames pass first, drawn from the episode's generator, which turns the game's dice. All
+buttons are up.
 
 End: truncated after `max_steps` actions; never terminated.
 
@@ -25,14 +26,15 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from daddy_puffer.config import EnvConfig
+from daddy_puffer.config import EnvConfig, ProgressRewardConfig
 from daddy_puffer.envs.emulator import Emulator
 from daddy_puffer.envs.observation import UPSTREAM_KEYS, Observer, VisitedCells
 from daddy_puffer.envs.rom import find_rom, find_state
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.milestones import milestone_bits, milestones_reached
 from daddy_puffer.game.state import GameState, RamReader
-from daddy_puffer.rewards import RewardSet
+from daddy_puffer.rewards import DEFAULT_WEIGHTS, RewardSet
+from daddy_puffer.rewards.progress import TERM, ProgressReward, make_progress_reward
 from daddy_puffer.types import Action
 
 Observation = dict[str, NDArray[np.generic]]
@@ -58,8 +60,11 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         rewards: Mapping[str, float] | None = None,
         keys: tuple[str, ...] = UPSTREAM_KEYS,
         render_mode: str | None = "rgb_array",
+        progress: ProgressReward | None = None,
     ) -> None:
         """`rom`: empty = the practice cartridge; `init_state`: empty = its start, or power-on for another ROM.
+
+        `progress`: pays for what the screen shows, beside `rewards`.
 
         Raises:
             UserError: ROM or state missing, damaged or of another version; unknown reward term.
@@ -68,7 +73,8 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         self.rom_path = found.path
         self.render_mode = render_mode
         self.action_freq, self.max_steps, self.random_wait = action_freq, max_steps, random_wait
-        self._reward_set = RewardSet(rewards)
+        self._reward_set, self._progress = RewardSet(rewards), progress
+        self._terms = [*self._reward_set.names, *([TERM] if progress else [])]
         self._observer = Observer(keys, reduce_res, two_bit)
         self.observation_space = self._observer.space
         self.action_space = spaces.Discrete(len(Action))
@@ -81,7 +87,7 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         self._visited = VisitedCells()
         self._steps = 0
         self.last_wait = 0  # frames waited before this episode
-        self._returns = [0.0] * len(self._reward_set.names)
+        self._returns = [0.0] * len(self._terms)
         self.game_state = GameState(self._reader.read())
 
     def reset(
@@ -106,6 +112,8 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         self._visited.restore(options.get("visited", NOTHING_VISITED))
         self._steps = 0
         self._returns = [0.0] * len(self._returns)
+        if self._progress is not None:
+            self._progress.begin(self._emulator.screen)
         self.game_state = self._look(None)
         return self._observe(), {}
 
@@ -127,6 +135,8 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         self._steps += 1
         before, self.game_state = self.game_state, self._look(self.game_state, int(action))
         terms = self._reward_set.by_term(before, self.game_state)
+        if self._progress is not None:
+            terms.append(self._progress.step(emulator.screen))
         self._returns = [total + term for total, term in zip(self._returns, terms, strict=True)]
         truncated = self._steps >= self.max_steps
         return self._observe(), sum(terms), False, truncated, self.summary() if truncated else {}
@@ -147,7 +157,7 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
             "cells_visited": state.cells_visited,
             "maps_visited": state.maps_visited,
             "talks": state.talks,
-            "returns": dict(zip(self._reward_set.names, self._returns, strict=True)),
+            "returns": dict(zip(self._terms, self._returns, strict=True)),
         }
 
     def save_state(self) -> bytes:
@@ -177,9 +187,20 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
 
 
 def make_red_env(
-    config: EnvConfig, rewards: Mapping[str, float], keys: tuple[str, ...] = ("screen", "visited")
+    config: EnvConfig,
+    rewards: Mapping[str, float],
+    keys: tuple[str, ...] = ("screen", "visited"),
+    progress: ProgressRewardConfig | None = None,
 ) -> RedEnv:
-    """The environment of the training pipeline: only what `wrappers.EpsilonEnv` builds on."""
+    """The environment of the training pipeline: only what `wrappers.EpsilonEnv` builds on.
+
+    Raises:
+        UserError: as `RedEnv`, or the model of the `progress` reward cannot be read.
+    """
+    follows = None
+    if progress is not None and progress.model:
+        follows = make_progress_reward(progress)
+        rewards = {term: progress.game_scale * weight for term, weight in {**DEFAULT_WEIGHTS, **rewards}.items()}
     return RedEnv(
         config.gb_path,
         config.init_state,
@@ -188,4 +209,5 @@ def make_red_env(
         random_wait=config.random_wait,
         rewards=rewards,
         keys=keys,
+        progress=follows,
     )

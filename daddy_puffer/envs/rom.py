@@ -13,6 +13,7 @@ from daddy_puffer.errors import UserError
 
 PRACTICE_ROM = "practice.gb"
 PRACTICE_START = "practice_start.state"
+POWER_ON = "power_on"  # in place of a save state: the machine as it is switched on, before title and intro
 _TITLE = slice(0x134, 0x144)
 _HEADER_CHECKED = slice(0x134, 0x14D)
 _HEADER_CHECKSUM, _SIZE_CODE = 0x14D, 0x148
@@ -80,11 +81,14 @@ def find_rom(gb_path: str) -> Rom:
 def find_state(init_state: str, rom: Rom) -> bytes | None:
     """Bytes of the state to start from; None = power on.
 
-    Empty means the practice cartridge's start state for the practice cartridge, power-on for any other ROM.
+    Empty means the practice cartridge's start state for the practice cartridge, power-on for any other ROM; `power_on`
+    means that for either.
 
     Raises:
         UserError: missing or empty file.
     """
+    if init_state == POWER_ON:
+        return None
     if not init_state:
         if rom.path != packaged(PRACTICE_ROM):
             return None

@@ -188,7 +188,12 @@ class Learner:
         return all(bool(parameter.isfinite().all()) for parameter in self.networks.online.parameters())
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next update and the next action depend on."""
+        """Everything that the next update and the next action depend on.
+
+        Raises:
+            UserError: a pretrained encoder has no weights yet.
+        """
+        self.networks.online.check_pretrained()
         return {
             "online": self.networks.online.state_dict(),
             "target": self.networks.target.state_dict(),
@@ -199,18 +204,14 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` returned."""
-        self.networks.online.load_state_dict(state["online"])
-        self.networks.target.load_state_dict(state["target"])
+        self._load_networks(state["online"], state["target"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])
         self.generator.set_state(state["generator"].cpu())
-        self.publish()
 
     def load_networks(self, state: dict[str, Any]) -> None:
         """Begin with the networks of another learner's `state_dict`, but with an optimiser of our own."""
-        self.networks.online.load_state_dict(state["online"])
-        self.networks.target.load_state_dict(state["online"])
-        self.publish()
+        self._load_networks(state["online"], state["online"])
 
     @torch.no_grad()
     def forget_level(self) -> None:
@@ -225,6 +226,13 @@ class Learner:
             head.level.bias.zero_()
             self.networks.copy_to_target()
             self.publish()
+
+    def _load_networks(self, online: dict[str, Any], target: dict[str, Any]) -> None:
+        """Into all of them; a pretrained encoder may come out of it in another shape, which is another parameter."""
+        before = [id(parameter) for parameter in self.networks.online.parameters()]
+        self.networks.load(online, target)
+        if before != [id(parameter) for parameter in self.networks.online.parameters()]:
+            self.optimizer = make_optimizer(self.networks.online, self.config.learner)
 
     def _loss(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Loss, TD errors `[T, B]` of the trained rows, action values `[T + 1, B, A]`, diagnostics."""
@@ -275,18 +283,17 @@ class Learner:
 
     def _unroll(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, Aux]:
         """Action values of online and target network for the rows after burn-in, `[T + 1, B, A]`; online's `Aux`."""
-        q_online, aux = self._unroll_online(batch)
+        rows, stored = self._rows(batch)
+        q_online, aux = self._unroll_online(rows, stored)
         if not self.config.learner.target_network:
             return q_online, q_online.detach(), aux
-        rows, stored = self._rows(batch)
         with torch.no_grad():
             q_target = self.networks.target.unroll(*rows.part(slice(None)), stored)[0]
         return q_online, q_target[self.config.replay.burn_in :], aux
 
-    def _unroll_online(self, batch: SequenceBatch) -> tuple[Tensor, Aux]:
-        """The online network's action values of the rows after burn-in, and its `Aux`."""
+    def _unroll_online(self, rows: _Rows, state: HierQState) -> tuple[Tensor, Aux]:
+        """The online network's action values of the rows after burn-in, and its `Aux`; `state` before all rows."""
         online, burn_in = self.networks.online, self.config.replay.burn_in
-        rows, state = self._rows(batch)
         if burn_in:
             with torch.no_grad():
                 state = online.unroll(*rows.part(slice(burn_in)), state)[1]
@@ -295,13 +302,14 @@ class Learner:
 
     def _rows(self, batch: SequenceBatch) -> tuple[_Rows, HierQState]:
         """What the networks see of a batch, and the state before it."""
-        rows = _Rows(*(self._tensor(part) for part in (batch.frames, batch.structured, batch.visited, batch.first)))
+        frames = self.networks.online.prepare(self._tensor(batch.frames))
+        rows = _Rows(frames, *(self._tensor(part) for part in (batch.structured, batch.visited, batch.first)))
         return rows, HierQState.from_flat(self._tensor(batch.state), self.networks.online.layout)
 
     @torch.no_grad()
     def _churn(self, batch: SequenceBatch, before: Tensor) -> float:
         """Share of the trained rows whose best action the update changed (Schaul 2022), all rows alike."""
-        after = self._unroll_online(batch)[0]
+        after = self._unroll_online(*self._rows(batch))[0]
         mask = self._tensor(batch.mask[self.config.replay.burn_in :])
         changed = (after.argmax(-1) != before.argmax(-1)) & mask
         return float(changed.sum() / mask.sum().clamp(min=1))

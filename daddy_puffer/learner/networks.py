@@ -83,6 +83,15 @@ class NetworkPair:
         if self.actor is not self.online:
             _copy(self.online, self.actor)
 
+    def load(self, online: dict[str, Any], target: dict[str, Any]) -> None:
+        """Take over two `state_dict`s, with what in them is never trained, and the actor the first."""
+        self.online.load_state_dict(online)
+        self.target.load_state_dict(target)
+        self.target.requires_grad_(False)
+        if self.actor is not self.online:
+            self.actor.load_state_dict(online)
+            self.actor.requires_grad_(False)
+
 
 @torch.no_grad()
 def _copy(source: HierQ, to: HierQ) -> None:

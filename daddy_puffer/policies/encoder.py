@@ -229,10 +229,11 @@ class Encoder(nn.Module):
         channels: tuple[int, int, int],
         screen_size: int,
         structured_width: int,
+        screen: nn.Module | None = None,
     ):
-        """Sizes of both halves."""
+        """Sizes of both halves; `screen` replaces the one for frames, `(frames, visited) -> [N, screen_size]`."""
         super().__init__()
-        self.screen = ScreenEncoder(stack, channels, screen_size)
+        self.screen = screen or ScreenEncoder(stack, channels, screen_size)
         self.structured = StructuredEncoder(structured_size, id_fields, structured_width)
         self.size = screen_size + structured_width
 

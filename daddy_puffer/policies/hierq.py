@@ -10,6 +10,7 @@ A memory that is switched off passes its input on and has an empty state; withou
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from daddy_puffer.config import PolicyConfig
 from daddy_puffer.policies.encoder import Encoder, IdFields
 from daddy_puffer.policies.heads import MilestoneHead, QHead
 from daddy_puffer.policies.memory import DiagonalSsm, Gru, StridedLstm
+from daddy_puffer.policies.pretrained import PretrainedScreen
 from daddy_puffer.types import VISITED_SHAPE
 
 
@@ -139,9 +141,7 @@ class HierQ(nn.Module):
         width = preset.memory
         self.num_actions = num_actions
         self.bf16 = config.bf16
-        self.encoder = encoder or Encoder(
-            spec.stack, spec.structured, spec.id_fields, preset.channels, preset.screen, preset.structured
-        )
+        self.encoder = encoder or _make_encoder(spec, preset, config)
         inputs = encoded = int(self.encoder.size)  # type: ignore[arg-type]
         self.gru = Gru(inputs, width) if config.use_gru else None
         inputs = width if config.use_gru else inputs
@@ -178,6 +178,26 @@ class HierQ(nn.Module):
         cells = [cell for cell in (self.gru, self.lstm, self.ssm) if cell is not None]
         return [parameter for cell in cells for parameter in cell.parameters()]
 
+    def check_pretrained(self) -> None:
+        """See that the pretrained encoder, if there is to be one, has its weights.
+
+        Raises:
+            UserError: there is no such tokenizer, and no checkpoint has been loaded either.
+        """
+        if self._pretrained is not None:
+            self._pretrained.check_pretrained()
+
+    def prepare(self, frames: Tensor) -> Tensor:
+        """What `unroll` may be given in place of frames `[T, B, ...]`: a frozen encoder's latents of them.
+
+        They are the same for every unroll, and for the target network too. Else the frames themselves.
+        """
+        screen = self._pretrained
+        if screen is None or screen.trained:
+            return frames
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=self.bf16):
+            return screen.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+
     def forward(
         self, frames: Tensor, structured: Tensor, state: HierQState, done_mask: Tensor, visited: Tensor | None = None
     ) -> tuple[Tensor, HierQState, Aux]:
@@ -197,6 +217,7 @@ class HierQ(nn.Module):
     ) -> tuple[Tensor, HierQState, Aux]:
         """A sequence of T steps of B environments, all inputs `[T, B, ...]`, `state` before row 0.
 
+        `frames` as `forward` takes them, or what `prepare` made of them.
         `first` bool `[T, B]`: the row begins an episode. Returns action values `[T, B, A]`, the state after the last
         row, and `Aux` `[T, B, ...]`.
         """
@@ -208,6 +229,11 @@ class HierQ(nn.Module):
         features = features.float()  # differences between action values are too fine for bfloat16
         q_values, value = self.head(features)
         return q_values, state, Aux(value, self.milestones(features), features)
+
+    @property
+    def _pretrained(self) -> PretrainedScreen | None:
+        screen = getattr(self.encoder, "screen", None)
+        return screen if isinstance(screen, PretrainedScreen) else None
 
     def _remember(self, x: Tensor, keep: Tensor, state: HierQState) -> tuple[Tensor, HierQState]:
         """The memories in series: `[T, B, D]` to the features of the heads, and the state after the last row."""
@@ -223,3 +249,13 @@ class HierQ(nn.Module):
             x, ssm = self.ssm(x, keep, ssm)
             seen.append(x)
         return torch.cat(seen[::-1], dim=-1), HierQState(gru, lstm_h, lstm_c, clock, ssm)
+
+
+def _make_encoder(spec: ObservationSpec, preset: Preset, config: PolicyConfig) -> Encoder:
+    screen = None
+    if config.pretrained:
+        path = Path(config.pretrained).expanduser()
+        screen = PretrainedScreen(path, spec.stack, preset.channels, preset.screen, trained=config.finetune_encoder)
+    return Encoder(
+        spec.stack, spec.structured, spec.id_fields, preset.channels, preset.screen, preset.structured, screen
+    )

@@ -1,4 +1,4 @@
-"""The command lines `pretrain tokenizer` and `pretrain dynamics`."""
+"""The command lines `pretrain tokenizer`, `pretrain dynamics` and `pretrain reward-model`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from daddy_puffer.pretraining.autoencode import AutoencodeSettings, TokenizerTra
 from daddy_puffer.pretraining.foresee import DynamicsTrainer, ForeseeSettings
 from daddy_puffer.pretraining.frames import FrameSet, load_frames
 from daddy_puffer.pretraining.loop import Periods, Trainer, learn
+from daddy_puffer.pretraining.order import OrderSettings, OrderTrainer
 from daddy_puffer.vision.dynamics import DynamicsSettings
+from daddy_puffer.vision.progress import ProgressSettings
 from daddy_puffer.vision.tokenizer import TokenizerSettings, load_tokenizer
 
 LEARNING, SHAPE, PERIODS = AutoencodeSettings(), TokenizerSettings(), Periods(updates=1)
 FORESEEING, MODEL = ForeseeSettings(), DynamicsSettings()
+ORDERING, SCORE = OrderSettings(), ProgressSettings()
 
 
 def tokenizer(
@@ -85,6 +88,46 @@ def dynamics(
     run(DynamicsTrainer(load(frames), frozen, shape, settings, where), out, periods, resume)
 
 
+def reward_model(
+    frames: Annotated[Path, typer.Option(help="folder of `daddy-puffer frames`")],
+    out: Annotated[Path, typer.Option(help="new folder for network, measurements and pictures")],
+    model: Annotated[str, typer.Option(help="small, resnet34 or head (on a tokenizer)")] = SCORE.model,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="folder of `pretrain tokenizer` under --model head; it stays as it is")
+    ] = None,
+    updates: Annotated[int, typer.Option(help="in all")] = 3000,
+    runs: Annotated[int, typer.Option(help="in an update")] = ORDERING.runs,
+    frames_of_run: Annotated[int, typer.Option(help="of each of these runs; all their pairs count")] = (
+        ORDERING.frames_of_run
+    ),
+    hard_pairs: Annotated[int, typer.Option(help="that look alike, in an update beside those")] = ORDERING.hard_pairs,
+    learning_rate: Annotated[float, typer.Option("--lr", "--learning-rate")] = ORDERING.learning_rate,
+    weight_decay: Annotated[float, typer.Option(help="of AdamW")] = ORDERING.weight_decay,
+    log_every: Annotated[int, typer.Option(help="updates")] = PERIODS.log_every,
+    evaluate_every: Annotated[int, typer.Option(help="updates")] = PERIODS.evaluate_every,
+    save_every: Annotated[int, typer.Option(help="updates")] = PERIODS.save_every,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="of network and order")] = ORDERING.seed,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="torch threads")] = 1,
+) -> None:
+    """Learn from the order of frames how far a run has come: a reward for `daddy_puffer.ProgressReward`."""
+    shape = ProgressSettings(model=model)
+    settings = OrderSettings(
+        runs=runs,
+        frames_of_run=frames_of_run,
+        hard_pairs=hard_pairs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        seed=seed,
+    )
+    periods = Periods(updates=updates, log_every=log_every, evaluate_every=evaluate_every, save_every=save_every)
+    torch.set_num_threads(threads)
+    where = find_device(device)
+    frozen = None if tokenizer is None else load_tokenizer(tokenizer, where)
+    run(OrderTrainer(load(frames), shape, settings, where, frozen), out, periods, resume)
+
+
 def run(trainer: Trainer, out: Path, periods: Periods, resume: bool) -> None:
     """Learn, and leave with the exit code that a signal asks for."""
     code = learn(trainer, out, periods, resume)
@@ -119,7 +162,7 @@ def find_device(name: str) -> torch.device:
 
 def main() -> None:
     """Run the command line."""
-    run_one_of("pretrain", {"tokenizer": tokenizer, "dynamics": dynamics})
+    run_one_of("pretrain", {"tokenizer": tokenizer, "dynamics": dynamics, "reward-model": reward_model})
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ FORMAT = 1
 SPLITS = ("train", "test")
 SCENE = ("map", "badges", "battle")  # columns of `scene`
 NOTHING_KNOWN = np.zeros((0, len(SCENE)), np.uint8)
+UNKNOWN = 255  # in `scene` of frames whose run says nothing
 _NAME = re.compile(r"run_\w+\.npz")
 _SHIFTS: Array8 = np.array([6, 4, 2, 0], np.uint8)  # of the four pixels of a byte, leftmost in bits 7-6
 
@@ -243,14 +244,18 @@ def write_manifest(folder: Path, rows: dict[str, ManifestRow]) -> None:
 class FrameSet:
     """Runs of one split, one after the other.
 
-    frames  u8  [N, 72, 20]  packed, half size
-    starts  i64 [R]          where each run begins
-    names                    of the runs
+    frames   u8  [N, 72, 20]  packed, half size
+    starts   i64 [R]          where each run begins
+    names                     of the runs
+    seconds  f32 [N]          as in `FrameRun`; `[0]` where no one asks
+    scene    u8  [N, 3]       as in `FrameRun`; of a run without, `UNKNOWN`
     """
 
     frames: Array8
     starts: NDArray[np.int64]
     names: tuple[str, ...]
+    seconds: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    scene: Array8 = field(default_factory=NOTHING_KNOWN.copy)
 
     def __len__(self) -> int:
         """Frames."""
@@ -276,17 +281,21 @@ class FrameSet:
         return np.array([frame.tobytes() not in other.digests for frame in self.frames], np.bool_)
 
 
+_Part = tuple[str, Array8, NDArray[np.float32], Array8]  # of a run: name, frames, seconds, scene
+
+
 def load_frames(folder: Path, say: Callable[[str], None]) -> dict[str, FrameSet]:
     """The frames of a folder by split; what cannot be read is named and left out.
 
     Raises:
         UserError: there is no run for training, or none for testing.
     """
-    parts: dict[str, list[tuple[str, Array8]]] = {split: [] for split in SPLITS}
+    parts: dict[str, list[_Part]] = {split: [] for split in SPLITS}
     for path in run_files(folder):
         try:
             run = read_run(path)
-            parts[run.facts.split].append((run.facts.run, halve(run.frames)))
+            scene = run.scene if len(run.scene) else np.full((len(run), len(SCENE)), UNKNOWN, np.uint8)
+            parts[run.facts.split].append((run.facts.run, halve(run.frames), run.seconds, scene))
         except UserError as error:
             say(f"left out {error}")
     counts = {split: len(found) for split, found in parts.items()}
@@ -298,6 +307,7 @@ def load_frames(folder: Path, say: Callable[[str], None]) -> dict[str, FrameSet]
     return {split: _joined(found) for split, found in parts.items()}
 
 
-def _joined(runs: list[tuple[str, Array8]]) -> FrameSet:
-    starts = np.cumsum([0, *(len(frames) for _, frames in runs[:-1])]).astype(np.int64)
-    return FrameSet(np.concatenate([frames for _, frames in runs]), starts, tuple(name for name, _ in runs))
+def _joined(runs: list[_Part]) -> FrameSet:
+    names, frames, seconds, scene = zip(*runs, strict=True)
+    starts = np.cumsum([0, *(len(part) for part in frames[:-1])]).astype(np.int64)
+    return FrameSet(np.concatenate(frames), starts, names, np.concatenate(seconds), np.concatenate(scene))

@@ -5,7 +5,8 @@ Knows no torch and no game.
 
 A rollout is `sequence_length` rows and the one after them, of all environments at the same time. While the next one
 is collected the last whole one is handed out in minibatches of environments, each environment once before any comes
-again; how often depends on how many batches are asked for, which is the replay ratio.
+again; how often depends on how many batches are asked for, which is the replay ratio. With `return_filter` below 1 the
+environments of the lowest returns in the rollout are left out, and the others come the more often.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from daddy_puffer.config import ReplayConfig
+from daddy_puffer.replay.return_filter import returns_above
 from daddy_puffer.replay.ring import RowRing
-from daddy_puffer.types import Array, SequenceBatch, StepBatch
+from daddy_puffer.types import Array, EpisodeFlag, SequenceBatch, StepBatch
 
 
 class Rollouts:
@@ -47,6 +49,7 @@ class Rollouts:
         self._rng = np.random.default_rng(seed)
         self._number = -1  # of the rollout that is handed out
         self._queue: Array = np.zeros(0, np.int64)  # environments that it has yet to hand out
+        self._kept: Array = np.arange(num_envs)  # those that it hands out at all
 
     def __len__(self) -> int:
         """Rows held."""
@@ -76,8 +79,9 @@ class Rollouts:
         newest = (self._ring.count - 1) // length - 1
         if newest != self._number:
             self._number, self._queue = newest, np.zeros(0, np.int64)
+            self._kept = np.flatnonzero(returns_above(self._returns(newest * length), self.config.return_filter))
         while len(self._queue) < batch_size:
-            self._queue = np.concatenate([self._queue, self._rng.permutation(self.num_envs)])
+            self._queue = np.concatenate([self._queue, self._rng.permutation(self._kept)])
         env, self._queue = self._queue[:batch_size], self._queue[batch_size:]
         start = np.full(batch_size, newest * length)
         return SequenceBatch(
@@ -87,6 +91,13 @@ class Rollouts:
             indices=env,
             age=(self._ring.count - 1 - start) * self.num_envs,
         )
+
+    def _returns(self, start: int) -> Array:
+        """What followed the actions of the rollout from row `start` on, summed up, f64 `[num_envs]`."""
+        rows = (start + 1 + np.arange(self.config.sequence_length)) % self._ring.rows
+        first = self._ring.arrays["flags"][:, rows] & EpisodeFlag.FIRST.value != 0
+        total: Array = np.where(first, 0.0, self._ring.arrays["reward"][:, rows].astype(np.float64)).sum(axis=1)
+        return total
 
     def update_priorities(self, indices: Array, priorities: Array) -> None:
         """Nothing is drawn by priority."""

@@ -4,6 +4,9 @@ In: `StepBatch` rows of B environments with their actions and the actor's recurr
 Knows no torch and no game. Sources: Kapturowski 2019, section 2.3 (sequences, stored state, priorities); Schaul 2016
 (proportional priorities, importance weights).
 
+With `return_filter` below 1 the rows of episodes with low returns are masked, and what holds no other transition to
+train is not drawn (`return_filter.py`); uniform draws then go through the tree too, at equal priorities.
+
 Sequences start every `sequence_period` rows, where the recurrent state is kept, and may run over ends of episodes: the
 `first` flags tell where to reset, the mask which rows are transitions. A sequence can be drawn from when its last row
 has been written until the first row that it needs is overwritten.
@@ -19,6 +22,7 @@ import numpy as np
 from daddy_puffer.config import ReplayConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.numerics.priorities import importance_weights
+from daddy_puffer.replay.return_filter import ReturnFilter, Stretch
 from daddy_puffer.replay.ring import RowRing
 from daddy_puffer.replay.sum_tree import SumTree
 from daddy_puffer.types import Array, EpisodeFlag, SequenceBatch, StepBatch
@@ -69,7 +73,11 @@ class SequenceReplay:
         self._slots = rows // period  # sequence starts held by each environment
         self._states = np.zeros((num_envs, self._slots, state_size), np.float32)
         self._layout = np.array([num_envs, rows, self.length, period, frame_stack, state_size])
-        self._tree = SumTree(self._slots * num_envs) if config.prioritized else None
+        filtered = config.return_filter < 1.0
+        self._filter = ReturnFilter(config.return_filter, num_envs, rows) if filtered else None
+        self._tree = SumTree(self._slots * num_envs) if config.prioritized or filtered else None
+        # of the tree's leaves, as they are where nothing is filtered; with the exponent
+        self._priorities = np.zeros(self._slots * num_envs if filtered else 0)
         self._max_priority = 1.0  # largest ever given, without exponent
         self._transitions = 0
         self._rng = np.random.default_rng(seed)
@@ -81,13 +89,16 @@ class SequenceReplay:
     @property
     def ready(self) -> bool:
         """Whether learning may start: `learning_starts` transitions, and a whole sequence, are held."""
+        if self._tree is not None and not self._tree.total:
+            return False  # there is nothing yet, or nothing but what is filtered out
         return self._transitions >= self.config.learning_starts and self._starts().stop > 0
 
     @property
     def bytes_per_transition(self) -> float:
         """Memory of everything, divided by the rows that fit."""
         arrays = [*self._ring.arrays.values(), self._states]
-        tree = 0 if self._tree is None else self._tree.nbytes
+        tree = self._priorities.nbytes + (0 if self._tree is None else self._tree.nbytes)
+        tree += 0 if self._filter is None else self._filter.nbytes
         return (sum(array.nbytes for array in arrays) + tree) / (self.num_envs * self._ring.rows)
 
     def add(self, step: StepBatch, action: Array, state: Array) -> None:
@@ -106,8 +117,11 @@ class SequenceReplay:
         period = self.config.sequence_period
         if at % period == 0:
             self._states[:, at // period % self._slots] = state
+        changed = [] if self._filter is None else self._filter.add(step, at)
         if self._tree is not None:
             self._follow(before, self._starts())
+        for stretch in changed:
+            self._weigh(stretch)
 
     def sample(self, batch_size: int) -> SequenceBatch:
         """Draw sequences, with replacement.
@@ -118,6 +132,8 @@ class SequenceReplay:
         starts = self._starts()
         if not len(starts):
             raise ValueError(f"{self._ring.count} rows are held, a sequence needs {self.length}")
+        if self._tree is not None and not self._tree.total:
+            raise ValueError("no sequence is held of an episode that is learned from")
         if self._tree is None:
             number = self._rng.integers(starts.start, starts.stop, batch_size)
             env = self._rng.integers(0, self.num_envs, batch_size)
@@ -126,8 +142,11 @@ class SequenceReplay:
             number, env, probability = self._draw(self._tree, starts, batch_size)
             weights = importance_weights(probability, self.config.importance_sampling_exponent)
         first_row = number * self.config.sequence_period
+        rows = self._ring.windows(env, first_row, self.length)
+        if self._filter is not None:
+            rows["mask"] &= self._filter.kept[env, (first_row + np.arange(self.length)[:, None]) % self._ring.rows]
         return SequenceBatch(
-            **self._ring.windows(env, first_row, self.length),
+            **rows,
             state=self._states[env, number % self._slots],
             weights=weights,
             indices=number * self.num_envs + env,
@@ -137,16 +156,19 @@ class SequenceReplay:
     def update_priorities(self, indices: Array, priorities: Array) -> None:
         """Give the sequences of a batch new priorities; those overwritten meanwhile, and uniform replay, ignore it.
 
+        A sequence that is filtered out meanwhile has its own again when it no longer is.
+
         Raises:
             ValueError: a priority is negative or no finite number.
         """
-        if self._tree is None:
+        if self._tree is None or not self.config.prioritized:
             return
         starts = self._starts()
         number = indices // self.num_envs
         held = (number >= starts.start) & (number < starts.stop)
         values = np.maximum(np.asarray(priorities, np.float64)[held], _LEAST_PRIORITY)
-        self._tree.set(self._leaves(number[held], indices[held] % self.num_envs), values**self.config.priority_exponent)
+        number, env = number[held], indices[held] % self.num_envs
+        self._set(number, env, values**self.config.priority_exponent)
         self._max_priority = max(self._max_priority, values.max(initial=0.0))
 
     def get_state(self) -> dict[str, Array]:
@@ -156,7 +178,10 @@ class SequenceReplay:
         state["states"] = self._states
         state["max_priority"] = np.array(self._max_priority)
         state["rng"] = np.frombuffer(json.dumps(self._rng.bit_generator.state).encode(), np.uint8)
-        if self._tree is not None:
+        if self._filter is not None:
+            state["priorities"] = self._priorities
+            state |= {f"filter/{name}": array for name, array in self._filter.get_state().items()}
+        elif self._tree is not None:
             state["priorities"] = self._tree.values
         return state
 
@@ -164,8 +189,12 @@ class SequenceReplay:
         """Take over what `get_state` gave; the settings must be the same.
 
         Raises:
-            UserError: sizes differ, or one of them is prioritized and the other is not.
+            UserError: sizes differ, or one of them is prioritized or filtered and the other is not.
         """
+        if ("filter/episodes" in state) != (self._filter is not None):
+            raise UserError(
+                "only one of the saved replay and this run has a replay.return_filter: resume with the same"
+            )
         if ("priorities" in state) != (self._tree is not None):
             raise UserError("the saved replay and this run differ in replay.prioritized: resume with the same setting")
         if not np.array_equal(state["layout"], self._layout):
@@ -175,8 +204,12 @@ class SequenceReplay:
         self._states[:] = state["states"]
         self._max_priority = float(state["max_priority"])
         self._rng.bit_generator.state = json.loads(bytes(state["rng"]))
+        if self._filter is not None:
+            saved = {name[7:]: array for name, array in state.items() if name.startswith("filter/")}
+            self._filter.set_state(saved, self._ring.arrays["flags"], self._ring.count)
+            self._priorities[:] = state["priorities"]
         if self._tree is not None:
-            self._tree.set_all(state["priorities"])
+            self._tree.set_all(state["priorities"] * self._held_leaves())
         self._transitions = self._count_transitions()
 
     def check_valid(self) -> tuple[bool, str]:
@@ -189,12 +222,14 @@ class SequenceReplay:
             return False, f"{self._transitions} transitions are counted, {counted} are held"
         if self._tree is None:
             return True, ""
-        number = np.array(self._starts(), np.int64)
-        expected = np.zeros(self._tree.size, bool)
-        expected[self._leaves(number[:, None], np.arange(self.num_envs))] = True
+        expected = self._held_leaves()
         if not np.array_equal(self._tree.values > 0.0, expected):
             return False, "priorities are not those of the whole sequences held"
-        return self._tree.check_valid()
+        if self._filter is not None and not np.array_equal(self._tree.values, self._priorities * expected):
+            return False, "priorities are not those that the sequences have without a filter"
+        if self._filter is not None:
+            valid, reason = self._filter.check_valid(self._ring.arrays["flags"], self._ring.count)
+        return self._tree.check_valid() if valid else (valid, reason)
 
     def _starts(self) -> range:
         """Numbers of the whole sequences held; number n starts at row `n * sequence_period`."""
@@ -210,7 +245,42 @@ class SequenceReplay:
             self._tree.set(self._leaves(number, envs), np.zeros(self.num_envs))
         for number in range(before.stop, after.stop):
             newest = self._max_priority**self.config.priority_exponent
-            self._tree.set(self._leaves(number, envs), np.full(self.num_envs, newest))
+            self._set(np.full(self.num_envs, number), envs, np.full(self.num_envs, newest))
+
+    def _set(self, number: Array, env: Array, priority: Array) -> None:
+        """Give sequences their priority, with the exponent; what is filtered out cannot be drawn."""
+        assert self._tree is not None
+        leaves = self._leaves(number, env)
+        if self._filter is not None:
+            self._priorities[leaves] = priority
+            priority = priority * self._trains(number, env)
+        self._tree.set(leaves, priority)
+
+    def _weigh(self, stretch: Stretch) -> None:
+        """Some rows of an environment are learned from no longer, or again: see to the sequences that train them."""
+        assert self._tree is not None
+        env, begin, end = stretch
+        starts, period, burn_in = self._starts(), self.config.sequence_period, self.config.burn_in
+        earliest = max(starts.start, -(-(begin - burn_in - self.config.sequence_length + 1) // period))
+        number = np.arange(earliest, min(starts.stop, (end - 1 - burn_in) // period + 1))
+        leaves = self._leaves(number, env)
+        self._tree.set(leaves, self._priorities[leaves] * self._trains(number, np.full(len(number), env)))
+
+    def _trains(self, number: Array, env: Array) -> Array:
+        """Which of the sequences, i64 `[N]`, hold a row to train that is learned from."""
+        assert self._filter is not None
+        rows = number[:, None] * self.config.sequence_period + self.config.burn_in
+        rows = (rows + np.arange(self.config.sequence_length)) % self._ring.rows
+        trains: Array = self._filter.kept[env[:, None], rows].any(axis=1)
+        return trains
+
+    def _held_leaves(self) -> Array:
+        """Which of the tree's leaves are those of sequences that may be drawn, bool."""
+        held = np.zeros(self._slots * self.num_envs, bool)
+        number = np.array(self._starts(), np.int64).repeat(self.num_envs)
+        env = np.tile(np.arange(self.num_envs), len(self._starts()))
+        held[self._leaves(number, env)] = True if self._filter is None else self._trains(number, env)
+        return held
 
     def _draw(self, tree: SumTree, starts: range, batch_size: int) -> tuple[Array, Array, Array]:
         """Number, environment and probability of sequences drawn one from each equal share of the sum."""
@@ -220,8 +290,9 @@ class SequenceReplay:
         number = starts.start + (slot - starts.start) % self._slots
         return number, env, tree.get(leaves) / tree.total
 
-    def _leaves(self, number: Array | int, env: Array) -> Array:
-        return number % self._slots * self.num_envs + env
+    def _leaves(self, number: Array | int, env: Array | int) -> Array:
+        leaves: Array = np.asarray(number) % self._slots * self.num_envs + env
+        return leaves
 
     def _followers(self, at: int) -> int:
         """How many of the rows in column `at` of the ring follow a transition."""

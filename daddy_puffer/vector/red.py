@@ -50,7 +50,9 @@ class RedFactory:
 
     def __call__(self) -> AnyEnv:
         """Build one environment."""
-        env: AnyEnv = EpsilonEnv(make_red_env(self.config.env, self.config.rewards), self.config.env.frame_stack)
+        config = self.config
+        game = make_red_env(config.env, config.rewards, progress=config.progress_reward)
+        env: AnyEnv = EpsilonEnv(game, config.env.frame_stack)
         if self.recordings is not None:  # inside Curriculum: it sees what the game is given
             best_only = self.config.train.record_episodes == "best"
             env = ActionRecorder(env, self.recordings, self._registry_of(env), best_only=best_only)

@@ -9,6 +9,7 @@ but do not overlap (as `policies/encoder.py`); residual blocks of 3x3 cells look
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,47 @@ class _Block(nn.Module):
         return cells + self.body(cells)
 
 
+class FrameEncoder(nn.Sequential):
+    """Packed frames u8 `[N, 72, 20]` to latents f32 `[N, D, 9, 10]`, as they are before a codebook."""
+
+    def __init__(self, settings: TokenizerSettings) -> None:
+        tile, cell = settings.tile_channels, settings.cell_channels
+        super().__init__(
+            nn.Conv2d(1, tile, TILE, TILE), nn.ReLU(), nn.Conv2d(tile, cell, 2, 2), *_blocks(settings), nn.ReLU(),
+            nn.Conv2d(cell, settings.latent_size, 1),
+        )  # fmt: skip
+
+    def forward(self, packed: Tensor) -> Tensor:
+        """See the class."""
+        cells = super().forward(to_brightness(packed)[:, None]).permute(0, 2, 3, 1)
+        # a fixed scale: else a small latent would pass for a small error, of codes and of predictions
+        return functional.layer_norm(cells, cells.shape[-1:]).permute(0, 3, 1, 2)
+
+
+def encoder_settings(weights: Mapping[str, Tensor]) -> TokenizerSettings:
+    """The shape of the `FrameEncoder` whose `state_dict` that is.
+
+    Raises:
+        UserError: it is none.
+    """
+    inner = [weight for name, weight in weights.items() if name.endswith(".body.1.weight")]
+    try:
+        return TokenizerSettings(
+            kind="continuous",
+            tile_channels=weights["0.weight"].shape[0],
+            cell_channels=weights["2.weight"].shape[0],
+            latent_size=weights[f"{len(inner) + 4}.weight"].shape[0],
+            blocks=len(inner),
+            **({"block_channels": inner[0].shape[0]} if inner else {}),
+        )
+    except (KeyError, IndexError) as error:
+        raise UserError("these are no weights of a tokenizer's encoder") from error
+
+
+def _blocks(settings: TokenizerSettings) -> list[nn.Module]:
+    return [_Block(settings.cell_channels, settings.block_channels) for _ in range(settings.blocks)]
+
+
 class Tokenizer(nn.Module):
     """See the module's text."""
 
@@ -84,16 +126,9 @@ class Tokenizer(nn.Module):
         super().__init__()
         self.settings = settings
         tile, cell, latent = settings.tile_channels, settings.cell_channels, settings.latent_size
-
-        def blocks() -> list[nn.Module]:
-            return [_Block(cell, settings.block_channels) for _ in range(settings.blocks)]
-
-        self.encoder = nn.Sequential(
-            nn.Conv2d(1, tile, TILE, TILE), nn.ReLU(), nn.Conv2d(tile, cell, 2, 2), *blocks(), nn.ReLU(),
-            nn.Conv2d(cell, latent, 1),
-        )  # fmt: skip
+        self.encoder = FrameEncoder(settings)
         self.decoder = nn.Sequential(
-            nn.Conv2d(latent, cell, 1), *blocks(), nn.ReLU(), nn.ConvTranspose2d(cell, tile, 2, 2), nn.ReLU(),
+            nn.Conv2d(latent, cell, 1), *_blocks(settings), nn.ReLU(), nn.ConvTranspose2d(cell, tile, 2, 2), nn.ReLU(),
             nn.ConvTranspose2d(tile, 1, TILE, TILE),
         )  # fmt: skip
         self.codebook = Codebook(settings.codes, latent) if settings.kind == "vq" else None
@@ -105,9 +140,7 @@ class Tokenizer(nn.Module):
 
     def encode(self, packed: Tensor) -> Encoded:
         """Latents of packed frames u8 `[N, 72, 20]`."""
-        cells = self.encoder(to_brightness(packed)[:, None]).permute(0, 2, 3, 1)
-        # a fixed scale: else a small latent would pass for a small error, of codes and of predictions
-        raw = functional.layer_norm(cells, cells.shape[-1:]).permute(0, 3, 1, 2)
+        raw = self.encoder(packed)
         if self.codebook is None:
             return Encoded(raw, raw, None)
         tokens = self.codebook.nearest(flat(raw.detach())).view(len(packed), ROWS, COLUMNS)
