@@ -32,9 +32,7 @@ class EnvConfig:
     """One emulated game."""
 
     gb_path: str = ""  # ROM file; empty = the practice cartridge in the package
-    init_state: str = (
-        ""  # save state file, or power_on; empty = the practice cartridge's start, power-on for another ROM
-    )
+    init_state: str = ""  # save state file or power_on; empty = the practice cartridge's start, else power_on
     action_freq: int = 24  # frames an action lasts
     max_steps: int = 2048  # actions until an episode is truncated
     patience_steps: int = 0  # in training also once so many actions brought no more than patience_reward; 0 = never

@@ -273,27 +273,26 @@ def _check_place(name: str, env: Any) -> None:
 
 def make_shaped(env_config: Any, reward_config: Any) -> Any:
     """The host's reward class that `reward_config.base` names, with our shaping added."""
-    return _shaped(str((reward_config or {}).get("base", HOST_REWARD)))(env_config, reward_config)
+    return _on_base("hosted", "shaped", _base_of(reward_config))(env_config, reward_config)
 
 
 def make_progressive(env_config: Any, reward_config: Any) -> Any:
     """The host's reward class that `reward_config.base` names, paying for progress."""
-    return _progressive(str((reward_config or {}).get("base", HOST_REWARD)))(env_config, reward_config)
+    return _on_base("hosted_progress", "progressive", _base_of(reward_config))(env_config, reward_config)
+
+
+def _base_of(reward_config: Any) -> str:
+    return str((reward_config or {}).get("base", HOST_REWARD))
 
 
 @functools.cache
-def _progressive(base: str) -> Any:
-    return importlib.import_module("daddy_puffer.rewards.hosted_progress").progressive(_host_reward(base))
+def _on_base(module: str, factory: str, base: str) -> Any:
+    """The class that `factory` in that module of `rewards` makes of the host's class `base`."""
+    return getattr(importlib.import_module(f"daddy_puffer.rewards.{module}"), factory)(_host_reward(base))
 
 
-@functools.cache
-def _shaped(base: str) -> Any:
-    return _hosted_rewards().shaped(_host_reward(base))
-
-
-@functools.cache
 def _fast_required_events() -> Any:
-    return _hosted_rewards().fast_required_events(_host_reward(HOST_REWARD))
+    return _on_base("hosted", "fast_required_events", HOST_REWARD)
 
 
 def _host_reward(name: str) -> Any:
@@ -304,10 +303,6 @@ def _host_reward(name: str) -> Any:
         return getattr(importlib.import_module(f"{HOST}.rewards.{module}"), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"{HOST} has no reward {name!r} to build on: {error}") from error
-
-
-def _hosted_rewards() -> ModuleType:
-    return importlib.import_module("daddy_puffer.rewards.hosted")
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------

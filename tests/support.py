@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import Any
 
 import gymnasium
 import numpy as np
+import pytest
 from numpy.testing import assert_array_equal
 
+from daddy_puffer import cli
 from daddy_puffer.learner.learner import ActResult, NotFiniteError, UpdateResult
 from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, VISITED_SHAPE, Action, EpisodeFlag, SequenceBatch, StepBatch
 
@@ -154,3 +157,11 @@ def assert_same(one: StepBatch, other: StepBatch) -> None:
     for name in ("reward", "terminated", "truncated", "first", "env_ids"):
         assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
     assert one.infos == other.infos
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """A command line in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["daddy-puffer", *arguments])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    return int(done.value.code or 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,8 +16,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ridge_env import walk_the_ridge
+from support import call
 
-from daddy_puffer import cli
 from daddy_puffer.config import CurriculumConfig, load_config
 from daddy_puffer.demos.episode import UNLABELLED, Episode, episode_files, read_episode
 from daddy_puffer.demos.game import Game, Recipe
@@ -49,14 +48,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """A command line in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["daddy-puffer", *arguments])
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    return int(done.value.code or 0)
 
 
 def ridge(**settings: Any) -> Game:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import call
 
-from daddy_puffer import cli
 from daddy_puffer.config import load_config
 from daddy_puffer.demos.episode import (
     Episode,
@@ -42,14 +41,6 @@ def red(max_steps: int = 130, **others: Any) -> Recipe:
     """The cartridge, shortly; three frames in a stack, so that rebuilding them has something to do."""
     config = load_config(None, {"env.max_steps": max_steps, "env.frame_stack": 3})
     return Recipe.of_config(config, **{"picture": SMALL, "random_start_steps": 20, **others})
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """A command line in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["daddy-puffer", *arguments])
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    return int(done.value.code or 0)
 
 
 @pytest.fixture(scope="module")

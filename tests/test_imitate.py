@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support import call
 
-from daddy_puffer import cli
 from daddy_puffer.config import load_config
 from daddy_puffer.demos.episode import Episode, read_episode, write_episode
 from daddy_puffer.demos.game import Game, Recipe
@@ -31,14 +30,6 @@ from daddy_puffer.learner.checkpoint import find_checkpoint
 
 BARS = "python:bars_env:Bars"
 BARS_PLAYER = "python:bars_env:press_the_lit_one"
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """A command line in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["daddy-puffer", *arguments])
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    return int(done.value.code or 0)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support import call
 
-from daddy_puffer import cli
 from daddy_puffer.errors import UserError
 from daddy_puffer.pretraining.collect import Collecting, collect
 from daddy_puffer.pretraining.frames import UNKNOWN, FrameSet, load_frames, pack
@@ -47,13 +45,7 @@ FEW = OrderSettings(runs=2, frames_of_run=6, hard_pairs=4)
 TOKENS = TokenizerSettings(tile_channels=8, cell_channels=12, block_channels=4, codes=32)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors are slower on many."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def bars(lengths: list[int], step_seconds: float = 1.0) -> FrameSet:
@@ -322,14 +314,6 @@ def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
 
 
 # ---- the command ----
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """A command line in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["daddy-puffer", *arguments])
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    return int(done.value.code or 0)
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,14 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import call
 
-from daddy_puffer import cli
 from daddy_puffer.errors import UserError
 from daddy_puffer.pretraining.autoencode import AutoencodeSettings, TokenizerTrainer, spread
 from daddy_puffer.pretraining.collect import Collecting, collect
@@ -34,13 +33,7 @@ TINY_MODEL = DynamicsSettings(context=2, width=16, layers=1, heads=2)
 DOCUMENT = Path(__file__).parents[1] / "docs" / "PRETRAINING.md"
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors are slower on many."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +64,6 @@ def foreseer(frames: dict[str, FrameSet], kind: str = "vq", learning_rate: float
     return DynamicsTrainer(
         frames, tokenizer, TINY_MODEL, ForeseeSettings(batch_size=8, learning_rate=learning_rate), CPU
     )
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """A command line in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["daddy-puffer", *arguments])
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    return int(done.value.code or 0)
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import call
 
-from daddy_puffer import cli
 from daddy_puffer.envs.emulator import Emulator
 from daddy_puffer.envs.observation import pack_two_bit
 from daddy_puffer.envs.rom import find_rom
@@ -36,14 +35,6 @@ from daddy_puffer.pretraining.frames import (
 from daddy_puffer.pretraining.video import Crop, find_crop, import_video
 
 SHORT = Collecting(frames=150, most_steps=60, test_every=2, random_start_steps=5)
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """A command line in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["daddy-puffer", *arguments])
-    with pytest.raises(SystemExit) as done:
-        cli.main()
-    return int(done.value.code or 0)
 
 
 def nothing_to_say(line: str) -> None:

@@ -133,11 +133,11 @@ class OwnWay:
     def _play(self, saved: SavedState, chain: Chain) -> Iterator[DemoRows | None]:
         """None after each action but the last."""
         observation, _ = self._env.reset(options={"wait": int(chain.waits[0])})
-        seen, rewards, places = [_kept(observation)], [], [_place_of(self._red.game_state, 0)]
+        seen, rewards, places = [newest(observation)], [], [_place_of(self._red.game_state, 0)]
         begins = dict(zip(np.cumsum(chain.lengths).tolist(), chain.waits[1:].tolist(), strict=False))
         for step, action in enumerate(chain.actions.tolist(), start=1):
             observation, reward, *_ = self._env.step(np.int64(action))
-            seen.append(_kept(observation))
+            seen.append(newest(observation))
             rewards.append(float(reward))
             places.append(_place_of(self._red.game_state, step))
             if step in begins:  # here an episode of the curriculum began
@@ -148,13 +148,20 @@ class OwnWay:
             _log.warning("the way to %s leads elsewhere: it is not learnt from", saved.tag)
             return
         self._playing = None
-        yield DemoRows(
-            seen={name: np.stack([row[name] for row in seen]) for name in INPUTS},
-            action=chain.actions.astype(np.int64),
-            reward=np.array(rewards, np.float32),
-            terminated=False,
-            imitated=without_loops(places[:-1]),
-        )
+        yield as_rows(seen, chain.actions.tolist(), rewards, places[:-1])
+
+
+def as_rows(
+    seen: Sequence[dict[str, Any]], actions: Sequence[int], rewards: Sequence[float], places: Sequence[object]
+) -> DemoRows:
+    """A way of T actions to its goal, where it is cut off; `seen` as `newest` gives it, `[T + 1]`, `places` `[T]`."""
+    return DemoRows(
+        seen={name: np.stack([row[name] for row in seen]) for name in INPUTS},
+        action=np.array(actions, np.int64),
+        reward=np.array(rewards, np.float32),
+        terminated=False,
+        imitated=without_loops(places),
+    )
 
 
 def without_loops(places: Sequence[object]) -> NDArray[np.bool_]:
@@ -175,6 +182,6 @@ def _place_of(state: GameState, step: int) -> tuple[object, ...]:
     return (state.map_id, *state.position, state.in_text, state.event_count, state.badges, state.talks)
 
 
-def _kept(observation: dict[str, Any]) -> dict[str, Any]:
+def newest(observation: dict[str, Any]) -> dict[str, Any]:
     """What replay needs of an observation: of the frames the newest."""
     return {name: observation[name][-1] if name == "frames" else observation[name] for name in INPUTS}

@@ -14,10 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from daddy_puffer.demos.game import INPUTS
-from daddy_puffer.demos.own_way import without_loops
+from daddy_puffer.demos.own_way import as_rows, newest
 from daddy_puffer.game.features import place_of
 from daddy_puffer.game.milestones import MILESTONES
 from daddy_puffer.replay import DemoRows
@@ -64,11 +61,10 @@ class OwnWins:
             episode = self._episodes[row]
             if episode is None:
                 continue
-            seen = {name: batch.observation[name][row] for name in INPUTS}
-            seen = {name: (value[-1] if name == "frames" else value).copy() for name, value in seen.items()}
+            seen = newest({name: array[row] for name, array in batch.observation.items()})
             if not batch.first[row]:
                 episode.rewards.append(float(batch.reward[row]))
-            episode.seen.append(seen)
+            episode.seen.append({name: value.copy() for name, value in seen.items()})
             flags = self._flags(batch, row)
             if flags & ~episode.reached:
                 self._wins.append(_rows(episode))
@@ -87,10 +83,4 @@ class OwnWins:
 def _rows(episode: _Episode) -> DemoRows:
     """The episode so far, its last observation where it leads."""
     places = [place_of(seen["structured"]) or ("battle", step) for step, seen in enumerate(episode.seen[:-1])]
-    return DemoRows(
-        seen={name: np.stack([row[name] for row in episode.seen]) for name in INPUTS},
-        action=np.array(episode.actions, np.int64),
-        reward=np.array(episode.rewards, np.float32),
-        terminated=False,
-        imitated=without_loops(places),
-    )
+    return as_rows(episode.seen, episode.actions, episode.rewards, places)

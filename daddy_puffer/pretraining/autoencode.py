@@ -83,8 +83,7 @@ class TokenizerTrainer:
 
     def update(self, share_done: float) -> Values:
         """One batch of frames drawn at random."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * (1 - (1 - LAST_RATE) * share_done)
+        set_rate(self._optimizer, self.settings.learning_rate, share_done)
         rows = torch.randint(len(self._frames), (self.settings.batch_size,))
         packed = self._frames[rows].to(self.device)
         wanted = to_brightness(packed)[:, None]
@@ -138,6 +137,23 @@ class TokenizerTrainer:
         check_same(file, asdict(self.tokenizer.settings) | asdict(self.settings), state["settings"] | state["learning"])
         self.tokenizer.load_state_dict(restore_tokenizer(state, file, self.device).state_dict())
         self._optimizer.load_state_dict(state["optimizer"])
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float, share_done: float) -> None:
+    """Let the learning rate fall in a line from `rate` to `LAST_RATE` of it, with the share of the updates done."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * (1 - (1 - LAST_RATE) * share_done)
+
+
+def check_same_tokenizer(file: Path, now: Tokenizer, before: Tokenizer) -> None:
+    """Compare the tokenizer that is given with the one that `file` was made with.
+
+    Raises:
+        UserError: they differ.
+    """
+    own, others = now.state_dict(), before.state_dict()
+    if own.keys() != others.keys() or any(not torch.equal(value, others[name]) for name, value in own.items()):
+        raise UserError(f"{file} was made with another tokenizer: give that one")
 
 
 def check_same(file: Path, now: dict[str, Any], before: dict[str, Any]) -> None:

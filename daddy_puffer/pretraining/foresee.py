@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from daddy_puffer.errors import UserError
-from daddy_puffer.pretraining.autoencode import LAST_RATE, check_same, spread
+from daddy_puffer.pretraining.autoencode import check_same, check_same_tokenizer, set_rate, spread
 from daddy_puffer.pretraining.frames import FrameSet
 from daddy_puffer.pretraining.loop import Values
 from daddy_puffer.pretraining.pictures import save_film
@@ -104,8 +104,7 @@ class DynamicsTrainer:
 
     def update(self, share_done: float) -> Values:
         """One batch of windows drawn at random."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * (1 - (1 - LAST_RATE) * share_done)
+        set_rate(self._optimizer, self.settings.learning_rate, share_done)
         firsts = torch.from_numpy(self._trained)[torch.randint(len(self._trained), (self.settings.batch_size,))]
         batch = self._windows(firsts)
         found = self.dynamics(batch.seen)
@@ -158,10 +157,7 @@ class DynamicsTrainer:
         """Go on from there."""
         check_same(file, asdict(self.dynamics.settings) | asdict(self.settings), state["settings"] | state["learning"])
         before = restore_dynamics(state, file, self.device)
-        now = self.dynamics.tokenizer.state_dict()
-        others = before.tokenizer.state_dict()
-        if now.keys() != others.keys() or any(not torch.equal(value, others[name]) for name, value in now.items()):
-            raise UserError(f"{file} was made with another tokenizer: give that one")
+        check_same_tokenizer(file, self.dynamics.tokenizer, before.tokenizer)
         self.dynamics.load_state_dict(before.state_dict())
         self._optimizer.load_state_dict(state["optimizer"])
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from daddy_puffer.errors import UserError
-from daddy_puffer.pretraining.autoencode import LAST_RATE, check_same, spread
+from daddy_puffer.pretraining.autoencode import check_same, check_same_tokenizer, set_rate, spread
 from daddy_puffer.pretraining.frames import FrameSet
 from daddy_puffer.pretraining.loop import Values
 from daddy_puffer.pretraining.order_pictures import save_curves, save_failures, save_reliability, save_table
@@ -112,8 +112,7 @@ class OrderTrainer:
 
     def update(self, share_done: float) -> Values:
         """One batch of frames of some runs, and hard pairs."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * (1 - (1 - LAST_RATE) * share_done)
+        set_rate(self._optimizer, self.settings.learning_rate, share_done)
         groups = self._source.draw_groups(self.settings.runs, self.settings.frames_of_run)
         alike = self._source.draw_alike(self.settings.hard_pairs)
         rows = torch.cat([groups.flatten(), alike.earlier, alike.later])
@@ -169,10 +168,7 @@ class OrderTrainer:
         check_same(file, asdict(self.model.settings) | asdict(self.settings), state["settings"] | state["learning"])
         before = restore_progress(state, file, self.device)
         if self.model.tokenizer is not None and before.tokenizer is not None:
-            others = before.tokenizer.state_dict()
-            now = self.model.tokenizer.state_dict()
-            if now.keys() != others.keys() or any(not torch.equal(value, others[name]) for name, value in now.items()):
-                raise UserError(f"{file} was made with another tokenizer: give that one")
+            check_same_tokenizer(file, self.model.tokenizer, before.tokenizer)
         self.model.load_state_dict(before.state_dict())
         self._scored = None
         self._optimizer.load_state_dict(state["optimizer"])

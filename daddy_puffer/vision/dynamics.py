@@ -28,7 +28,9 @@ from daddy_puffer.vision.tokenizer import (
     Encoded,
     Tokenizer,
     flat,
+    load_own_state,
     network_state,
+    own_state,
     restore_tokenizer,
 )
 
@@ -169,9 +171,7 @@ def restore_dynamics(state: dict[str, Any], file: Path, device: str | torch.devi
     try:
         tokenizer = restore_tokenizer(state["tokenizer"], file, device)
         dynamics = Dynamics(DynamicsSettings(**state["settings"]), tokenizer)
-        missing = dynamics.load_state_dict(state["network"], strict=False)
-        if missing.unexpected_keys or any(not name.startswith("tokenizer.") for name in missing.missing_keys):
-            raise ValueError("other names")
+        load_own_state(dynamics, state["network"])
     except (KeyError, TypeError, RuntimeError, AttributeError, ValueError, UserError) as error:
         raise UserError(f"{file} holds another network: train it anew with this version") from error
     return dynamics.to(device)
@@ -179,5 +179,5 @@ def restore_dynamics(state: dict[str, Any], file: Path, device: str | torch.devi
 
 def dynamics_state(dynamics: Dynamics) -> dict[str, Any]:
     """What `restore_dynamics` needs."""
-    own = {name: value for name, value in dynamics.state_dict().items() if not name.startswith("tokenizer.")}
-    return {"settings": asdict(dynamics.settings), "network": own, "tokenizer": network_state(dynamics.tokenizer)}
+    tokenizer = network_state(dynamics.tokenizer)
+    return {"settings": asdict(dynamics.settings), "network": own_state(dynamics), "tokenizer": tokenizer}

@@ -25,7 +25,15 @@ from torch.nn import functional
 from daddy_puffer.errors import UserError
 from daddy_puffer.vision.pixels import to_brightness
 from daddy_puffer.vision.saved import find_saved, load_saved
-from daddy_puffer.vision.tokenizer import CELLS, TILE, Tokenizer, network_state, restore_tokenizer
+from daddy_puffer.vision.tokenizer import (
+    CELLS,
+    TILE,
+    Tokenizer,
+    load_own_state,
+    network_state,
+    own_state,
+    restore_tokenizer,
+)
 
 PROGRESS_FILE = "progress.pt"
 MODELS = ("small", "resnet34", "head")
@@ -193,9 +201,7 @@ def restore_progress(state: dict[str, Any], file: Path, device: str | torch.devi
         kept = state["tokenizer"]
         tokenizer = restore_tokenizer(kept, file, device) if kept else None
         model = ProgressModel(ProgressSettings(**state["settings"]), tokenizer)
-        found = model.load_state_dict(state["network"], strict=False)
-        if found.unexpected_keys or any(not name.startswith("tokenizer.") for name in found.missing_keys):
-            raise ValueError("other names")
+        load_own_state(model, state["network"])
     except (KeyError, TypeError, RuntimeError, AttributeError, ValueError, UserError) as error:
         raise UserError(f"{file} holds another network: train it anew with this version") from error
     return model.to(device)
@@ -203,6 +209,5 @@ def restore_progress(state: dict[str, Any], file: Path, device: str | torch.devi
 
 def progress_state(model: ProgressModel) -> dict[str, Any]:
     """What `restore_progress` needs."""
-    own = {name: value for name, value in model.state_dict().items() if not name.startswith("tokenizer.")}
     kept = network_state(model.tokenizer) if model.tokenizer is not None else {}
-    return {"settings": asdict(model.settings), "network": own, "tokenizer": kept}
+    return {"settings": asdict(model.settings), "network": own_state(model), "tokenizer": kept}

@@ -198,6 +198,22 @@ def restore_tokenizer(state: dict[str, Any], file: Path, device: str | torch.dev
     return tokenizer.to(device)
 
 
+def own_state(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a network but for those of the frozen `tokenizer` that is part of it."""
+    return {name: value for name, value in model.state_dict().items() if not name.startswith("tokenizer.")}
+
+
+def load_own_state(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Put back what `own_state` returned.
+
+    Raises:
+        ValueError: it is of another network.
+    """
+    found = model.load_state_dict(state, strict=False)
+    if found.unexpected_keys or any(not name.startswith("tokenizer.") for name in found.missing_keys):
+        raise ValueError("other names")
+
+
 def network_state(tokenizer: Tokenizer) -> dict[str, Any]:
     """What `restore_tokenizer` needs."""
     return {"settings": asdict(tokenizer.settings), "network": tokenizer.state_dict()}

@@ -150,8 +150,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         states = self.registry.states()
         if not states or self._rng.random() < self._config.true_start_share:
             return None
-        found = _candidates(states, self.registry, self._config.cell_size)
-        chances = probabilities(self._config.mode, found, self._rng)
+        chances = probabilities(self._config.mode, _candidates(states, self.registry, self._config), self._rng)
         return states[self._rng.choice(len(states), p=chances)]
 
     def _begin_at(
@@ -333,8 +332,9 @@ def holes(cells: Sequence[str], seen: Mapping[str, int], cell_size: int) -> NDAr
     return found
 
 
-def _candidates(states: list[SavedState], registry: StateRegistry, cell_size: int) -> Candidates:
+def _candidates(states: list[SavedState], registry: StateRegistry, config: CurriculumConfig) -> Candidates:
     tallies = registry.tallies
+    size = config.cell_size if config.mode == "frontier" else 0  # no other mode asks for holes
     cells = _numbers([saved.cell for saved in states])
     return Candidates(
         cell=cells,
@@ -348,7 +348,7 @@ def _candidates(states: list[SavedState], registry: StateRegistry, cell_size: in
         tried=np.array([tallies.ended[saved.tag] for saved in states], np.float64),
         gained=np.array([tallies.gained[saved.tag] for saved in states], np.float64),
         found=np.array([tallies.found[saved.tag] for saved in states], np.float64),
-        holes=holes([saved.cell for saved in states], tallies.seen, cell_size),
+        holes=holes([saved.cell for saved in states], tallies.seen, size),
     )
 
 
