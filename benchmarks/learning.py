@@ -31,8 +31,8 @@ FOLDER = Path("runs/learning")
 WINDOW = 20  # episodes
 WANTED_RATE = 0.8
 TRAIN = "import json, sys; from pathlib import Path; from daddy_puffer.config import load_config; \
-from daddy_puffer.train import train; \
-train(load_config(Path(sys.argv[2]) if sys.argv[2] else None, json.loads(sys.argv[1])), film_steps=10)"
+from daddy_puffer.train import train; path = lambda text: Path(text) if text else None; \
+train(load_config(path(sys.argv[2]), json.loads(sys.argv[1])), film_steps=10, init_from=path(sys.argv[3]))"
 Floats = NDArray[np.float64]
 
 
@@ -177,15 +177,15 @@ def plot(names: Sequence[str], png: Path) -> None:
     figure.savefig(png, dpi=110)
 
 
-def train_seed(name: str, seed: int, settings: dict[str, object], config: str) -> None:
-    """Train in a process of its own; its console goes to a file beside the run."""
+def train_seed(name: str, seed: int, settings: dict[str, object], config: str, init_from: str = "") -> None:
+    """Train in a process of its own, from a checkpoint's networks if given; its console goes to a file beside it."""
     folder = FOLDER / f"{name}_{seed}"
     if finished(folder):
         return
     own = {"train.run_name": folder.name, "train.runs_dir": str(FOLDER), "train.seed": seed}
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / f"{folder.name}.log").open("w") as log:
-        command = [sys.executable, "-c", TRAIN, json.dumps({**settings, **own}), config]
+        command = [sys.executable, "-c", TRAIN, json.dumps({**settings, **own}), config, init_from]
         subprocess.run(command, stdout=log, stderr=log, check=True)
 
 

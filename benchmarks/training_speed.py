@@ -1,12 +1,12 @@
 """Training steps per second, paired: ours, pokemonred_puffer's PPO with its default policy, and games without learner.
 
 Run: `PYTHONPATH=<checkout of pokemonred_puffer> python benchmarks/training_speed.py --upstream-python PYTHON` (and
-`--rounds N`, `--seconds S`), where PYTHON is the interpreter of an environment that pokemonred_puffer runs in. The
-runners take turns on the same cores, 8 games in 2 worker processes each, the practice cartridge from its start: (1) our
-vectorized environment with random buttons and no learner; (2) a training run of ours with default settings, everything
-on, measured after learning has begun; (3) upstream's train.py as shipped but for the device, the number of environments
-and the size of an epoch, measured after its first epoch. Prints a Markdown table: medians over rounds, and the ratios
-within each round.
+`--rounds N`, `--seconds S`, `--config FILE`), where PYTHON is the interpreter of an environment that pokemonred_puffer
+runs in. The runners take turns on the same cores, 8 games in 2 worker processes each, the practice cartridge from its
+start: (1) our vectorized environment with random buttons and no learner; (2) a training run of ours with
+`configs/explore.yaml`, what learns most, everything on, measured after learning has begun; (3) upstream's train.py as
+shipped but for the device, the number of environments and the size of an epoch, measured after its first epoch. Prints
+a Markdown table: medians over rounds, and the ratios within each round.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from daddy_puffer.vector import make_vector
 
 ENVS, WORKERS = 8, 2
 WARM_UP_STEPS = 12_000  # of ours: learning begins after 3,000
-OURS = "import json, sys; from daddy_puffer.config import load_config; from daddy_puffer.train import train; \
-train(load_config(None, json.loads(sys.argv[1])), film_steps=10)"
+OURS = "import json, sys; from pathlib import Path; from daddy_puffer.config import load_config; \
+from daddy_puffer.train import train; train(load_config(Path(sys.argv[2]), json.loads(sys.argv[1])), film_steps=10)"
 THEIRS = """
 import json, sys, time
 from pathlib import Path
@@ -77,8 +77,8 @@ def without_learner(seconds: float) -> float:
         return steps / (time.perf_counter() - began)
 
 
-def ours(seconds: float) -> float:
-    """A training run with the default settings, after it has begun to learn."""
+def ours(config: Path, seconds: float) -> float:
+    """A training run, after it has begun to learn."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {
             "train.runs_dir": folder,
@@ -86,7 +86,9 @@ def ours(seconds: float) -> float:
             "train.total_steps": WARM_UP_STEPS + int(400 * seconds),
         }
         settings |= {"train.log_interval": 2000, "train.num_envs": ENVS, "train.num_workers": WORKERS}
-        subprocess.run([sys.executable, "-c", OURS, json.dumps(settings)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-c", OURS, json.dumps(settings), str(config)], check=True, stdout=subprocess.DEVNULL
+        )
         with (Path(folder) / "speed" / "metrics.csv").open() as file:
             rows = [(float(row["step"]), float(row["speed/steps_per_second"])) for row in csv.DictReader(file)]
     late = [(step, speed) for step, speed in rows if step > WARM_UP_STEPS]
@@ -110,8 +112,9 @@ def main() -> None:
     parser.add_argument("--upstream-python", help="leave it out to measure ours alone")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--config", type=Path, default=Path("configs/explore.yaml"), help="of our training run")
     options = parser.parse_args()
-    runners = {"no learner": without_learner, "train_big": ours}
+    runners = {"no learner": without_learner, "train_big": lambda seconds: ours(options.config, seconds)}
     if options.upstream_python:
         runners["upstream's PPO"] = lambda seconds: theirs(options.upstream_python, seconds)
     speeds: dict[str, list[float]] = {name: [] for name in runners}

@@ -304,6 +304,7 @@ class TrainConfig:
     seed: int = 7
     device: str = "auto"  # auto | cpu | cuda
     threads: int = 1  # torch threads of the trainer
+    updates_in: str = "auto"  # process | thread; auto: a process where that works (CPU, one torch thread, Linux)
     compile: bool = False  # torch.compile the update's forward and backward pass: takes minutes at the beginning
     run_name: str = ""  # empty = date and time
     runs_dir: str = "runs"
@@ -321,6 +322,8 @@ class TrainConfig:
         """Check ranges."""
         kinds = ("serial", "threads", "multiprocessing", "ray")
         _require(self.vectorization in kinds, f"train.vectorization must be one of {kinds}, got {self.vectorization!r}")
+        places = ("auto", "process", "thread")
+        _require(self.updates_in in places, f"train.updates_in must be one of {places}, got {self.updates_in!r}")
         algorithms = ("q", "ppo")
         ok = self.algorithm in algorithms
         _require(ok, f"train.algorithm must be one of {algorithms}, got {self.algorithm!r}")

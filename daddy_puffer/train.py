@@ -23,6 +23,7 @@ from daddy_puffer.game.maps import map_name
 from daddy_puffer.learner.checkpoint import checkpoint_step, restore_learner
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.live_samples import write_look
+from daddy_puffer.learner.process import make_updates
 from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.learner.teaching import Teaching
 from daddy_puffer.learner.trainer import Trainer
@@ -117,13 +118,14 @@ def _make_trainer(config: Config, env: VectorEnv, learner: Learner, folder: Path
     replay: SequenceReplay | Rollouts | MixedReplay
     replay = make_replay(config, env.spaces, learner.state_size, env.num_envs)
     if not config.demos.folder and not config.demos.own_way:
-        return Trainer(config, env, learner, replay, folder)
+        return Trainer(config, env, learner, replay, folder, updates=make_updates(learner, config.train))
     demos = _load_demos(config, env, learner.state_size)
     own = config.demos
     own_way = OwnWay(config, folder / "savestates") if own.own_way else None
     own_wins = OwnWins(env.num_envs, own.own_way, own.own_wins, _LONGEST_WIN) if own.own_wins else None
     mixed = MixedReplay(replay, demos, config.demos.ratio, config.train.seed)
-    return Trainer(config, env, learner, mixed, folder, Teaching(config, learner, demos, own_way, own_wins))
+    teaching = Teaching(config, learner, demos, own_way, own_wins)
+    return Trainer(config, env, learner, mixed, folder, teaching, make_updates(learner, config.train))
 
 
 def _load_demos(config: Config, env: VectorEnv, state_size: int) -> DemoReplay:

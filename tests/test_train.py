@@ -218,11 +218,13 @@ def newest(folder: Path) -> int:
 
 
 def test_same_seed_gives_the_same_weights_however_envs_and_replay_are_held(config: Config, tmp_path: Path):
-    """Learning beside acting, in a thread, workers or none, replay in memory or a file change nothing: bit for bit."""
+    """Updates in a thread or a process, workers or none, replay in memory or a file change nothing: bit for bit."""
     weights = []
     file = tmp_path / "replay.bin"
-    for kind, path in (("serial", ""), ("multiprocessing", str(file))):
-        changed = replace(config.train, runs_dir=str(tmp_path), run_name=kind, vectorization=kind)
+    for kind, path, updates_in in (("serial", "", "thread"), ("multiprocessing", str(file), "process")):
+        changed = replace(
+            config.train, runs_dir=str(tmp_path), run_name=kind, vectorization=kind, updates_in=updates_in
+        )
         own = replace(config, train=changed, replay=replace(config.replay, file=path))
         state = load_checkpoint(train(own, film_steps=1).checkpoint)
         assert state["counters"]["updates"] > 5
@@ -230,6 +232,35 @@ def test_same_seed_gives_the_same_weights_however_envs_and_replay_are_held(confi
     assert any(file.read_bytes())
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name
+
+
+def test_a_run_whose_updates_die_says_what_to_go_on_from(config: Config, tmp_path: Path):
+    """What the process had learnt is gone: nothing is written in its place."""
+    train_config = replace(config.train, runs_dir=str(tmp_path), vectorization="serial", total_steps=100_000)
+    changed = replace(config, train=replace(train_config, save_interval=200, updates_in="process"))
+    save_config(changed, tmp_path / "config.yaml")
+    command = [sys.executable, "-m", "daddy_puffer.train_big", "--config", str(tmp_path / "config.yaml")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    while newest(tmp_path / "run") < 400 and process.poll() is None:
+        time.sleep(0.01)
+    os.kill(updates_of(process.pid), signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    last = newest(tmp_path / "run")
+    assert process.returncode == 1 and "Traceback" not in said
+    assert "the process of the updates died: signal SIGKILL" in said.replace("\n", " ")
+    assert f"step_{last}" in said.replace("\n", "")
+    load_checkpoint(tmp_path / "run" / "checkpoints" / f"step_{last}")
+
+
+def updates_of(pid: int) -> int:
+    """The child of a run that learns: with serial games the only one."""
+    (child,) = [
+        int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()
+    ]
+    return child
 
 
 def test_resume_with_another_network_is_a_user_error(config: Config, result: TrainResult):

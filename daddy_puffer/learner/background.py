@@ -2,7 +2,8 @@
 
 In: `SequenceBatch`es. Out: `UpdateResult`s. The actor plays with a copy of the weights, which gets the new ones when
 `finish` is called: what it does depends on when that is, never on how fast the thread was. PyTorch lets go of
-Python's lock while it computes, which is what makes the thread worth having.
+Python's lock while it computes, which is what makes the thread worth having; where there can be a process,
+`process.py` is faster.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
+from daddy_puffer.errors import UserError
 from daddy_puffer.learner.learner import Learner, UpdateResult
 from daddy_puffer.types import SequenceBatch
+
+
+class LearnerDiedError(UserError):
+    """What runs the updates is gone, and with it what was learnt since the last checkpoint."""
 
 
 class BackgroundLearner:
@@ -47,6 +53,9 @@ class BackgroundLearner:
         self.busy_seconds += seconds
         self._learner.publish()
         return result
+
+    def bring_back(self) -> None:
+        """Nothing to do: the learner that is trained is the one that is saved."""
 
     def __enter__(self) -> BackgroundLearner:
         """Use as a context."""

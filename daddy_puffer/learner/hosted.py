@@ -262,7 +262,7 @@ class StepwiseTrainer(Trainer):
 
     def close(self) -> None:
         """Let the update in progress end, and its thread."""
-        self._updates.__exit__()
+        self._updates.__exit__(None, None, None)
 
     def _with_curiosity(self, batch: StepBatch) -> StepBatch:
         with torch.enable_grad():  # the host acts without

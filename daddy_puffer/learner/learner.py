@@ -175,6 +175,17 @@ class Learner:
             for group, begun in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
                 group["lr"] = begun * left
 
+    @property
+    def dials(self) -> tuple[float, list[float]]:
+        """What is turned between updates: how much imitation counts, and the learning rates."""
+        return self.imitation, [group["lr"] for group in self.optimizer.param_groups]
+
+    def turn(self, dials: tuple[float, list[float]]) -> None:
+        """Set `dials`, as another learner of the same networks has them."""
+        self.imitation, rates = dials
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
     def separate_actor(self) -> None:
         """From now on `act` uses a copy of the weights, which only `publish` renews: `update` may run beside it."""
         self.networks.separate_actor()

@@ -4,9 +4,9 @@ In: vectorized environment, learner, replay, settings. Out: `EpisodeRecord`s, sa
 `ProgressRow`s every `log_interval` environment steps, `Event`s; checkpoints in the run folder. Knows no emulator, no
 sink and no command line.
 
-Updates run in the background (`background.py`) while the environments step and the next actions are chosen. One is
-begun whenever the replay ratio owes it, after the one before it has been finished: so the ratio is kept, and what
-happens does not depend on speed. Steps are counted without the reset rows, which are no transitions.
+Updates run in the background (`process.py`, `background.py`) while the environments step and the next actions are
+chosen. One is begun whenever the replay ratio owes it, after the one before it has been finished: so the ratio is
+kept, and what happens does not depend on speed. Steps are counted without the reset rows, which are no transitions.
 
 With demonstrations the first updates may be on those alone, before the first step (Hester 2018, DQfD's pre-training):
 a clone's values are right up to a constant only, and learning from its own play first would unlearn what it can.
@@ -18,7 +18,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ from daddy_puffer.config import Config
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.features import worth_trying
 from daddy_puffer.game.milestones import MILESTONES
-from daddy_puffer.learner.background import BackgroundLearner
+from daddy_puffer.learner.background import BackgroundLearner, LearnerDiedError
 from daddy_puffer.learner.checkpoint import (
     restore_learner,
     rng_state,
@@ -38,7 +38,7 @@ from daddy_puffer.learner.checkpoint import (
     to_arrays,
     to_tensors,
 )
-from daddy_puffer.learner.learner import Learner, NotFiniteError
+from daddy_puffer.learner.learner import Learner, NotFiniteError, UpdateResult
 from daddy_puffer.learner.networks import Shaped, choose_device
 from daddy_puffer.learner.rnd import Rnd
 from daddy_puffer.learner.step_samples import step_rows
@@ -119,6 +119,21 @@ class Replay(Protocol):
         """Take over what an update says of them."""
 
 
+class Updates(AbstractContextManager[Any], Protocol):
+    """What the trainer needs of `BackgroundLearner` or `LearnerProcess`."""
+
+    busy_seconds: float  # that finished updates took
+
+    def begin(self, batch: SequenceBatch) -> None:
+        """Start one."""
+
+    def finish(self) -> UpdateResult | None:
+        """Wait for it; the actor then has the new weights."""
+
+    def bring_back(self) -> None:
+        """Make the learner that is saved the one that was trained."""
+
+
 @dataclass(slots=True)
 class Counters:
     """What a run has done; kept in checkpoints."""
@@ -177,8 +192,12 @@ class Trainer:
         replay: Replay,
         folder: Path,
         teaching: Teaching | None = None,
+        updates: Updates | None = None,
     ):
-        """Wire the parts; checkpoints go to `folder/checkpoints`. `teaching`: where `replay` has demonstrations."""
+        """Wire the parts; checkpoints go to `folder/checkpoints`. `teaching`: where `replay` has demonstrations.
+
+        `updates` runs those of `learner` beside the rest: a thread does, unless another way is given.
+        """
         self.config, self.env, self.learner, self.replay = config, env, learner, replay
         self.before_save: Callable[[], object] = lambda: None  # called before a checkpoint is written
         # called with every step, the environment steps so far and the episodes' ids: whoever watches the run
@@ -186,7 +205,7 @@ class Trainer:
         self.progress = ProgressTracker([m.name for m in MILESTONES], config.progress, env.num_envs)
         self._episodes = EpisodeTracker(env.num_envs)
         self._spawn_range = [len(MILESTONES), 0]  # fewest and most milestones that an episode began with
-        self._updates = BackgroundLearner(learner)
+        self._updates = updates or BackgroundLearner(learner)
         self._teaching = teaching
         self.checkpoints = folder / "checkpoints"
         self.counters = Counters()
@@ -230,6 +249,7 @@ class Trainer:
 
         Raises:
             TrainingDivergedError: no checkpoint is written then, so that the newest one is a good one.
+            LearnerDiedError: nor then, as there is nothing to write.
             UserError: the last checkpoint cannot be written; during training that is only a warning.
         """
         with self._updates, ExitStack() as at_the_end:
@@ -239,6 +259,8 @@ class Trainer:
                 reason = yield from self._run(stop)
             except TrainingDivergedError:
                 raise
+            except LearnerDiedError as error:
+                raise LearnerDiedError(f"{error}; {self._kept}") from error
             except Exception:
                 self._try_to_save()  # a dead worker should not cost what was learnt
                 raise
@@ -323,6 +345,7 @@ class Trainer:
             OSError: the disk is full or gone; the older checkpoints are as before.
         """
         self._finish_update()
+        self._updates.bring_back()
         self.before_save()
         if not self.learner.is_finite():
             raise self._diverged("a parameter")
@@ -569,9 +592,13 @@ class Trainer:
         return values
 
     def _diverged(self, what: str) -> TrainingDivergedError:
-        kept = f"the last good checkpoint is {self.last_checkpoint}" if self.last_checkpoint else "no checkpoint yet"
         hint = "lower learner.learning_rate or the reward weights"
-        return TrainingDivergedError(f"{what} is no finite number at step {self.counters.steps}: {hint}; {kept}")
+        return TrainingDivergedError(f"{what} is no finite number at step {self.counters.steps}: {hint}; {self._kept}")
+
+    @property
+    def _kept(self) -> str:
+        """What is left to go on from, for a message."""
+        return f"the last good checkpoint is {self.last_checkpoint}" if self.last_checkpoint else "no checkpoint yet"
 
 
 def _count(value: Any) -> int:
