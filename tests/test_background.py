@@ -76,6 +76,15 @@ def test_what_explores_goes_on_where_it_was(config: Config):
     assert torch.equal(learner.generator.get_state(), before)
 
 
+def test_a_learning_rate_that_was_set_since_the_last_update_stays(process: LearnerProcess, config: Config):
+    learner = process._learner
+    process.begin(sequences(learner))
+    process.finish()
+    learner.anneal(0.75)
+    process.bring_back()
+    assert learner.optimizer.param_groups[0]["lr"] == pytest.approx(config.learner.learning_rate / 2)
+
+
 def test_the_actor_sees_an_update_when_it_is_finished(process: LearnerProcess):
     learner = process._learner
     weights = [parameter.clone() for parameter in learner.networks.actor.parameters()]

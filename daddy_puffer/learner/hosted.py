@@ -24,6 +24,7 @@ import inspect
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -36,9 +37,11 @@ from torch import Tensor, nn
 from daddy_puffer.config import Config, load_config
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.features import worth_trying
+from daddy_puffer.learner.background import LearnerDiedError
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.live_samples import ScatteredLooks
-from daddy_puffer.learner.trainer import Replay, Trainer
+from daddy_puffer.learner.process import make_updates
+from daddy_puffer.learner.trainer import Replay, Trainer, TrainingDivergedError, Updates
 from daddy_puffer.policies.exploration import RepeatedExploration
 from daddy_puffer.policies.hierq import HierQ
 from daddy_puffer.policies.hosted import KEYS, HostedRecurrentHierQ
@@ -68,6 +71,7 @@ def hosted_config(train: DictConfig, *, num_envs: int, frame_stack: int) -> Conf
         "train.seed": train.seed,
         "train.device": str(train.device),
         "train.threads": train.get("threads"),
+        "train.updates_in": train.get("updates_in"),
         "train.live_interval": train.get("live_interval"),
         "intrinsic.rnd_weight": train.get("rnd_weight", 0.0),
         "learner.anneal_from": 0.0 if train.get("anneal_lr", False) else 1.0,
@@ -209,10 +213,13 @@ class StepwiseTrainer(Trainer):
         num_envs: int,
         num_actions: int,
         together: bool,
+        updates: Updates | None = None,
     ):
-        """`spaces` of the observation; `together`: every batch holds all environments."""
+        """`spaces` of the observation; `together`: every batch holds all environments; `updates` as the trainer's."""
         env: Any = SimpleNamespace(num_envs=num_envs, num_actions=num_actions, spaces=spaces)
-        super().__init__(config, env, learner, replay, Path())
+        super().__init__(config, env, learner, replay, Path(), updates=updates)
+        self._learning = ExitStack()
+        self._begun = False
         # called with every step of some environments, and the environment steps so far: whoever watches the run
         self.see: Callable[[StepBatch, int], object] = lambda batch, step: None
         self._state = learner.initial_state(num_envs)
@@ -243,15 +250,20 @@ class StepwiseTrainer(Trainer):
 
     def begin_updates(self) -> None:
         """Begin what the replay ratio owes; the environments step meanwhile."""
+        if not self._begun:  # not before: the host may have loaded other weights into its policy
+            self._learning.enter_context(self._updates)
+            self._begun = True
         self._learn()
 
     def finish_updates(self) -> None:
-        """Wait for the update in progress.
+        """Wait for the update in progress; the host's policy then has the weights of all of them.
 
         Raises:
             TrainingDivergedError: a loss or parameter is no finite number.
         """
         self._finish_update()
+        if self._begun:
+            self._updates.bring_back()
         if not self.learner.is_finite():
             raise self._diverged("a parameter")
 
@@ -261,8 +273,11 @@ class StepwiseTrainer(Trainer):
         return {name: value for name, value in values.items() if not name.startswith("phase/")}
 
     def close(self) -> None:
-        """Let the update in progress end, and its thread."""
-        self._updates.__exit__(None, None, None)
+        """Let the update in progress end, and what runs it; the host may save what came of it afterwards."""
+        with self._learning, suppress(LearnerDiedError, TrainingDivergedError):  # which the host has been told
+            if self._begun:
+                self.finish_updates()
+        self._begun = False
 
     def _with_curiosity(self, batch: StepBatch) -> StepBatch:
         with torch.enable_grad():  # the host acts without
@@ -412,7 +427,7 @@ class HostedTrainer:
         return path
 
     def close(self) -> None:
-        """The host's own; the thread of the updates ends."""
+        """The host's own; no more updates."""
         self._trainer.close()
         self._live.close()
         super().close()  # type: ignore[misc]
@@ -473,5 +488,12 @@ def make_stepwise(train: DictConfig, vecenv: Any, policy: nn.Module) -> Stepwise
     replay = make_replay(config, spaces, learner.state_size, envs)
     together = int(vecenv.agents_per_batch) == envs
     return StepwiseTrainer(
-        config, learner, replay, spaces=spaces, num_envs=envs, num_actions=actions, together=together
+        config,
+        learner,
+        replay,
+        spaces=spaces,
+        num_envs=envs,
+        num_actions=actions,
+        together=together,
+        updates=make_updates(learner, config.train),
     )

@@ -86,6 +86,7 @@ class LearnerProcess:
 
     def __exit__(self, *_: object) -> None:
         """Let the update in progress end, and the process with it."""
+        self._running = False
         try:
             self._pipe.send_bytes(_CLOSE)
         except OSError:
@@ -123,7 +124,9 @@ class LearnerProcess:
         assert not self._running
         self._say(_STATE)
         state = torch.load(io.BytesIO(self._hear()), weights_only=True)
-        self._learner.load_state_dict({**state, "generator": self._learner.generator.get_state()})
+        learner, dials = self._learner, self._learner.dials  # turned since the last update, perhaps
+        learner.load_state_dict({**state, "generator": learner.generator.get_state()})
+        learner.turn(dials)
 
     def _say(self, message: bytes) -> None:
         try:
