@@ -431,7 +431,7 @@ def _end_of_run(
 
 
 def _child_ended(owner: int, number: int, frame: FrameType | None) -> None:
-    """A process has ended: raise in the main thread when it is an environment worker that was not told to.
+    """A process has ended: raise in the main thread when it is one of the run's that was not told to.
 
     The host waits for its workers in a loop without end. A worker prints its own traceback before this.
     """
@@ -442,7 +442,8 @@ def _child_ended(owner: int, number: int, frame: FrameType | None) -> None:
         if code not in (None, 0, -signal.SIGTERM):
             how = f"signal {-code}" if code < 0 else f"exit code {code}, its traceback is above"
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # once
-            raise UserError(f"environment worker {child.name} died ({how}): the run ends")
+            what = "process of the" if child.name == "updates" else "environment worker"  # see learner/process.py
+            raise UserError(f"{what} {child.name} died ({how}): the run ends")
 
 
 # --- command line ----------------------------------------------------------------------------------------------------
