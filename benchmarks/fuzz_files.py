@@ -38,6 +38,12 @@ import numpy as np
 import torch
 
 from daddy_puffer.config import Config, CurriculumConfig, EnvConfig, ReplayConfig, TrainConfig, load_config
+from daddy_puffer.demos.episode import read_episode
+from daddy_puffer.demos.game import Game as DemoGame
+from daddy_puffer.demos.game import Recipe
+from daddy_puffer.demos.players import make_player
+from daddy_puffer.demos.record import record_episodes
+from daddy_puffer.demos.verify import Verifier
 from daddy_puffer.envs.emulator import Emulator
 from daddy_puffer.envs.red import make_red_env
 from daddy_puffer.envs.rom import PRACTICE_ROM, PRACTICE_START, find_rom, find_state, packaged
@@ -45,6 +51,10 @@ from daddy_puffer.errors import UserError
 from daddy_puffer.learner.checkpoint import checkpoint_step, find_checkpoint
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.trainer import Trainer
+from daddy_puffer.pretraining.collect import Collecting, play_run
+from daddy_puffer.pretraining.frames import halve
+from daddy_puffer.pretraining.frames import read_run as read_frame_run
+from daddy_puffer.pretraining.frames import write_run as write_frame_run
 from daddy_puffer.replay import make_replay
 from daddy_puffer.replay_run import replay
 from daddy_puffer.report.runs import load_run as read_run
@@ -59,6 +69,10 @@ from daddy_puffer.telemetry.sinks import EpisodeCsv, JsonLines, MetricsCsv, Prog
 from daddy_puffer.telemetry.step_rows import StepShards
 from daddy_puffer.train import train
 from daddy_puffer.vector import make_vector
+from daddy_puffer.vision.dynamics import DYNAMICS_FILE, Dynamics, DynamicsSettings, dynamics_state, load_dynamics
+from daddy_puffer.vision.progress import PROGRESS_FILE, ProgressModel, ProgressSettings, load_progress, progress_state
+from daddy_puffer.vision.saved import save
+from daddy_puffer.vision.tokenizer import TOKENIZER_FILE, Tokenizer, TokenizerSettings, load_tokenizer, network_state
 from daddy_puffer.wrappers import Curriculum, EpsilonEnv, open_registry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -381,6 +395,24 @@ def load_outcome(folder: Path, _: Any) -> str:
     return LOADED
 
 
+def load_demonstration(path: Path, _: Any) -> str:
+    """A demonstration: read, and played again."""
+    Verifier().verify(read_episode(path))
+    return LOADED
+
+
+def load_frame_run(path: Path, _: Any) -> str:
+    """Frames of a run, and what a model is trained on of them."""
+    halve(read_frame_run(path).frames)
+    return LOADED
+
+
+def load_network(path: Path, load: Callable[[Path], torch.nn.Module]) -> str:
+    """A network of `pretrain`."""
+    load(path)
+    return LOADED
+
+
 # --- what is mutated -------------------------------------------------------------------------------------------------
 
 
@@ -419,6 +451,7 @@ TABLES = ("*.csv", "*.json*", "config.yaml", "steps/*", "live/*")
 of_registry = partial(Kind, load=load_registry, given="savestates", copied=SAVESTATES, needs=_game)
 of_resume = partial(Kind, load=load_resume, given=".", copied=("checkpoints/step_4*/*",), needs=_trainer)
 of_run = partial(Kind, load=load_run, given=".", copied=TABLES, needs=small_config)
+of_network = partial(Kind, mutators=TORCH, load=load_network)
 KINDS = (
     Kind(name="save state", mutators=BYTES, pattern="start.state", load=load_state, needs=_game),
     Kind(name="configuration", mutators=YAML, pattern="config.yaml", load=load_settings),
@@ -440,6 +473,11 @@ KINDS = (
     of_run(name="run: tables", mutators=TEXT, pattern="*.csv"),
     of_run(name="run: events, meta", mutators=TEXT, pattern="*.json*"),
     of_run(name="run: live/", mutators=BYTES, pattern="live/*.bin"),
+    Kind(name="demonstration", mutators=NPZ, pattern="demos/episode_*.npz", load=load_demonstration),
+    Kind(name="frames", mutators=NPZ, pattern="frames/run_*.npz", load=load_frame_run),
+    of_network(name="pretrained: tokenizer", pattern="tokenizer.pt", needs=lambda _: load_tokenizer),
+    of_network(name="pretrained: dynamics", pattern="dynamics.pt", needs=lambda _: load_dynamics),
+    of_network(name="pretrained: reward model", pattern="progress.pt", needs=lambda _: load_progress),
     Kind(name="ROM", mutators=BYTES, pattern="game.gb", load=load_rom),
     Kind(name="sweep: space", mutators=YAML, pattern="sweep.yaml", load=load_space, needs=lambda _: Config()),
     Kind(name="sweep: trials", mutators=TEXT, pattern="trials.jsonl", load=load_trials),
@@ -467,7 +505,22 @@ def make_run(runs: Path) -> Path:
     facts = [{"event": "begun", "number": n, "settings": {"learner.gamma": 0.9}} for n in range(5)]
     (folder / "trials.jsonl").write_text("".join(json.dumps(fact) + "\n" for fact in facts))
     (folder / "outcome.json").write_text(json.dumps({"steps": 400, "seconds": 2.5}))
+    game = DemoGame(Recipe.of_config(Config(), max_steps=60))
+    list(record_episodes(game, make_player("scripted", game), "scripted", 1, folder / "demos", seed=0))
+    game.close()
+    write_frame_run(folder / "frames", play_run(Collecting(most_steps=60), 2))
+    write_networks(folder)
     return folder
+
+
+def write_networks(folder: Path) -> None:
+    """Small ones of each kind that `pretrain` leaves, not trained."""
+    tokenizer = Tokenizer(TokenizerSettings(latent_size=4, codes=8, tile_channels=4, cell_channels=4, block_channels=2))
+    save(folder / TOKENIZER_FILE, "tokenizer", network_state(tokenizer))
+    dynamics = Dynamics(DynamicsSettings(width=8, layers=1, heads=2), tokenizer)
+    save(folder / DYNAMICS_FILE, "dynamics", dynamics_state(dynamics))
+    model = ProgressModel(ProgressSettings(model="head", channels=4, hidden=4), tokenizer)
+    save(folder / PROGRESS_FILE, "progress", progress_state(model))
 
 
 def copy_parts(run: Path, target: Path, patterns: tuple[str, ...]) -> None:

@@ -262,7 +262,7 @@ def test_documented_names_are_written(frames: dict[str, FrameSet]) -> None:
         (("tokenizer", "--resume"), "no tokenizer.pt at"),
         (("dynamics", "--tokenizer", "nowhere"), "no tokenizer.pt at nowhere"),
         (("dynamics", "--tokenizer", "nowhere", "--model", "rnn"), "--model must be one of transformer, mlp"),
-        (("dynamics", "--tokenizer", "nowhere", "--context", "0"), "context, layers and heads from 1"),
+        (("dynamics", "--tokenizer", "nowhere", "--context", "0"), "context and layers 1 to 64, heads from 1"),
     ],
 )
 def test_bad_options_are_a_line(

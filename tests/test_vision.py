@@ -246,6 +246,27 @@ def test_a_damaged_file_is_named(damage: str, tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"format": torch.zeros(3)},
+        {"kind": torch.zeros(2, 2)},
+        {"settings": torch.zeros(2, 2)},
+        {"settings": {"blocks": 2**70}},
+        {"settings": {"tile_channels": float("nan")}},
+        {"settings": {"cell_channels": 2**40}},
+        {"network": []},
+    ],
+)
+def test_a_whole_file_with_an_odd_value_is_refused_at_once(forged: dict[str, object], tmp_path: Path) -> None:
+    state = network_state(Tokenizer(TokenizerSettings(codes=8, **SMALL)))
+    if isinstance(forged.get("settings"), dict):
+        forged = {"settings": {**state["settings"], **forged["settings"]}}  # type: ignore[dict-item]
+    torch.save({"format": 1, "kind": "tokenizer", **state, **forged}, tmp_path / "tokenizer.pt")
+    with pytest.raises(UserError, match=r"tokenizer\.pt"):
+        load_tokenizer(tmp_path)
+
+
 def test_nothing_is_run_by_reading(tmp_path: Path) -> None:
     marker = tmp_path / "run"
 
@@ -279,7 +300,7 @@ def test_dynamics_begin_as_the_copy_of_the_newest_frame(kind: str, model: str) -
     ("build", "text"),
     [
         (lambda: TokenizerSettings(kind="gan"), "--kind must be one of vq, continuous"),
-        (lambda: TokenizerSettings(codes=1), "at least 2"),
+        (lambda: TokenizerSettings(codes=1), "2 to 16384"),
         (lambda: DynamicsSettings(model="rnn"), "--model must be one of transformer, mlp"),
         (lambda: DynamicsSettings(width=30), "multiple of heads"),
     ],

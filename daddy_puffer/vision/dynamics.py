@@ -24,6 +24,8 @@ from daddy_puffer.vision.saved import find_saved, load_saved
 from daddy_puffer.vision.tokenizer import (
     CELLS,
     COLUMNS,
+    DEEPEST,
+    LARGEST,
     ROWS,
     Encoded,
     Tokenizer,
@@ -53,9 +55,12 @@ class DynamicsSettings:
         """Check ranges."""
         if self.model not in MODELS:
             raise UserError(f"--model must be one of {', '.join(MODELS)}, got {self.model!r}")
-        if min(self.context, self.layers, self.heads) < 1 or self.width < 1 or self.width % self.heads:
+        small = min(self.context, self.layers, self.heads, self.width) < 1
+        large = max(self.context, self.layers) > DEEPEST or self.width > LARGEST
+        if small or large or self.width % self.heads:
             raise UserError(
-                f"context, layers and heads from 1, width a multiple of heads, got {tuple(asdict(self).values())}"
+                f"context and layers 1 to {DEEPEST}, heads from 1, width a multiple of heads up to {LARGEST}, "
+                f"got {tuple(asdict(self).values())}"
             )
 
 
@@ -172,7 +177,7 @@ def restore_dynamics(state: dict[str, Any], file: Path, device: str | torch.devi
         tokenizer = restore_tokenizer(state["tokenizer"], file, device)
         dynamics = Dynamics(DynamicsSettings(**state["settings"]), tokenizer)
         load_own_state(dynamics, state["network"])
-    except (KeyError, TypeError, RuntimeError, AttributeError, ValueError, UserError) as error:
+    except Exception as error:  # damage makes torch raise nearly anything
         raise UserError(f"{file} holds another network: train it anew with this version") from error
     return dynamics.to(device)
 

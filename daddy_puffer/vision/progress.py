@@ -27,6 +27,7 @@ from daddy_puffer.vision.pixels import to_brightness
 from daddy_puffer.vision.saved import find_saved, load_saved
 from daddy_puffer.vision.tokenizer import (
     CELLS,
+    LARGEST,
     TILE,
     Tokenizer,
     load_own_state,
@@ -54,8 +55,8 @@ class ProgressSettings:
         """Check ranges."""
         if self.model not in MODELS:
             raise UserError(f"--model must be one of {', '.join(MODELS)}, got {self.model!r}")
-        if min(self.channels, self.hidden) < 2:
-            raise UserError(f"channels and hidden are at least 2, got {self.channels, self.hidden}")
+        if min(self.channels, self.hidden) < 2 or max(self.channels, self.hidden) > LARGEST:
+            raise UserError(f"channels and hidden are 2 to {LARGEST}, got {self.channels, self.hidden}")
 
 
 class _Residual(nn.Module):
@@ -202,7 +203,7 @@ def restore_progress(state: dict[str, Any], file: Path, device: str | torch.devi
         tokenizer = restore_tokenizer(kept, file, device) if kept else None
         model = ProgressModel(ProgressSettings(**state["settings"]), tokenizer)
         load_own_state(model, state["network"])
-    except (KeyError, TypeError, RuntimeError, AttributeError, ValueError, UserError) as error:
+    except Exception as error:  # damage makes torch raise nearly anything
         raise UserError(f"{file} holds another network: train it anew with this version") from error
     return model.to(device)
 

@@ -56,6 +56,7 @@ def load_saved(file: Path, kind: str, device: str | torch.device = "cpu") -> dic
         state = torch.load(file, map_location=device, weights_only=True)
     except Exception as error:  # damage makes torch and zipfile raise nearly anything
         raise UserError(f"{file} is damaged, or no file of `daddy-puffer pretrain`") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT or state.get("kind") != kind:
+    said = [state.get(key) for key in ("format", "kind")] if isinstance(state, dict) else []
+    if any(isinstance(value, torch.Tensor) for value in said) or said != [FORMAT, kind]:
         raise UserError(f"{file} is no {kind} of format {FORMAT}")
     return state

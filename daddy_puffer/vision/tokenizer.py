@@ -24,6 +24,7 @@ from daddy_puffer.vision.pixels import to_brightness
 from daddy_puffer.vision.saved import find_saved, load_saved
 
 TOKENIZER_FILE = "tokenizer.pt"
+LARGEST, DEEPEST = 1 << 14, 64  # of a layer's sizes, and layers: a damaged file must not ask for years
 KINDS = ("vq", "continuous")
 ROWS, COLUMNS = 9, 10  # of latents
 CELLS = ROWS * COLUMNS
@@ -47,8 +48,10 @@ class TokenizerSettings:
         if self.kind not in KINDS:
             raise UserError(f"--kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         sizes = (self.latent_size, self.codes, self.tile_channels, self.cell_channels, self.block_channels)
-        if min(sizes) < 2 or self.blocks < 0:
-            raise UserError(f"sizes of a tokenizer are at least 2, got {sizes} and {self.blocks} blocks")
+        if min(sizes) < 2 or max(sizes) > LARGEST or not 0 <= self.blocks <= DEEPEST:
+            raise UserError(
+                f"sizes of a tokenizer are 2 to {LARGEST} and blocks at most {DEEPEST}, got {sizes} and {self.blocks}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,7 @@ def restore_tokenizer(state: dict[str, Any], file: Path, device: str | torch.dev
     try:
         tokenizer = Tokenizer(TokenizerSettings(**state["settings"]))
         tokenizer.load_state_dict(state["network"])
-    except (KeyError, TypeError, RuntimeError, AttributeError, UserError) as error:
+    except Exception as error:  # damage makes torch raise nearly anything
         raise UserError(f"{file} holds another network: train it anew with this version") from error
     return tokenizer.to(device)
 
