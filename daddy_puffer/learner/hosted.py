@@ -420,7 +420,8 @@ class HostedTrainer:
         Raises:
             TrainingDivergedError: a loss or parameter is no finite number.
         """
-        self._trainer.finish_updates()
+        with suppress(LearnerDiedError):  # which ends the run: then what the last epoch left is saved
+            self._trainer.finish_updates()
         self.global_step = int(self.global_step)  # a numpy number would need unpickling
         path: str = super().save_checkpoint()  # type: ignore[misc]
         self._trainer.last_checkpoint = Path(path)
