@@ -15,7 +15,6 @@ import io
 import multiprocessing
 import os
 import pickle
-import signal
 import sys
 import time
 import traceback
@@ -25,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from daddy_puffer.child import Parent, cause_of_death
 from daddy_puffer.config import TrainConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.learner.background import BackgroundLearner, LearnerDiedError
@@ -34,7 +34,6 @@ from daddy_puffer.types import SequenceBatch
 
 _UPDATE, _STATE, _CLOSE = b"u", b"s", b"c"  # first byte of what we say
 _DONE, _NOT_FINITE, _ERROR = b"d", b"n", b"e"  # and of what the process answers
-_ORPHAN_CHECK_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
@@ -146,9 +145,7 @@ class LearnerProcess:
         return answer[1:]
 
     def _died(self) -> LearnerDiedError:
-        self.process.join(1.0)
-        code = self.process.exitcode
-        cause = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        cause = cause_of_death(self.process)
         hint = "if it was SIGKILL, the machine may lack memory"
         return LearnerDiedError(f"the process of the updates died: {cause}; {hint}")
 
@@ -156,22 +153,13 @@ class LearnerProcess:
 def _work(learner: Learner, weights: list[Tensor], pipe: Connection, parents: Connection, parent: int) -> None:
     """Main function of the process: do what the pipe says until it ends, or the parent."""
     parents.close()  # a fork has it too, and while it is open the pipe has no end
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    leaving: list[int] = []  # as does Slurm; when nothing more is asked of it, the process leaves
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda caught, _frame: leaving.append(caught))
+    told = Parent(pipe, parent)
     torch.set_num_threads(1)
     _keep_memory()
-    while True:
-        while not pipe.poll(_ORPHAN_CHECK_SECONDS):
-            if leaving or os.getppid() != parent:
-                return
+    while (message := told.hear()) is not None and message[:1] != _CLOSE:
         try:
-            message = pipe.recv_bytes()
-            if message[:1] == _CLOSE:
-                return
             pipe.send_bytes(_answer(learner, weights, message))
-        except (EOFError, ConnectionError):
+        except ConnectionError:
             return  # the parent is gone
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import signal
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -21,13 +20,13 @@ import gymnasium
 import numpy as np
 import pufferlib.vector
 
+from daddy_puffer.child import Parent, cause_of_death
 from daddy_puffer.errors import UserError
 from daddy_puffer.types import Array
 from daddy_puffer.vector.packed import PackedEnv, WorkerError
 
 _STEP, _RESET, _CLOSE = b"s", b"r", b"c"  # what the parent says
 _DONE, _INFOS, _ERROR, _USER_ERROR = b"d", b"i", b"e", b"u"  # first byte of what a worker answers
-_ORPHAN_CHECK_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
 
 
@@ -138,9 +137,7 @@ class WorkerPool:
                 raise WorkerError(f"{who} has been silent for {self.timeout_seconds:g} s; is the machine overloaded?")
             answer = pipe.recv_bytes()
         except (EOFError, ConnectionError) as error:
-            self.processes[worker].join(1.0)
-            code = self.processes[worker].exitcode
-            cause = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+            cause = cause_of_death(self.processes[worker])
             raise WorkerError(f"{who} died: {cause}; if it was SIGKILL, the machine may lack memory") from error
         if answer[:1] == _USER_ERROR:
             raise UserError(answer[1:].decode())
@@ -190,11 +187,7 @@ def _work(
     parent: int,
 ) -> None:
     """Main function of a worker: build its environments, then do what the pipe says."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    # Slurm signals every process of a job: the parent decides, and a worker leaves when nothing more is asked of it
-    leaving: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda caught, _frame: leaving.append(caught))
+    told = Parent(pipe, parent)
     try:
         envs = pufferlib.vector.Serial(creators, args, kwargs, len(creators))
         arrays = shared.views()
@@ -207,7 +200,7 @@ def _work(
                 masks=arrays.masks[rows],
             )
         )
-        _serve(envs, arrays.actions[rows], pipe, parent, leaving)
+        _serve(envs, arrays.actions[rows], pipe, told)
         envs.close()
     except UserError as error:
         _report(pipe, _USER_ERROR + str(error).encode())
@@ -215,17 +208,8 @@ def _work(
         _report(pipe, _ERROR + traceback.format_exc().encode())
 
 
-def _serve(envs: Any, actions: Array, pipe: Connection, parent: int, leaving: list[int]) -> None:
-    while True:
-        while not pipe.poll(_ORPHAN_CHECK_SECONDS):
-            if leaving or os.getppid() != parent:
-                return
-        try:
-            message = pipe.recv_bytes()
-        except (EOFError, ConnectionError):
-            return  # the parent is gone
-        if message[:1] == _CLOSE:
-            return
+def _serve(envs: Any, actions: Array, pipe: Connection, parent: Parent) -> None:
+    while (message := parent.hear()) is not None and message[:1] != _CLOSE:
         if message[:1] == _RESET:
             envs.reset(seed=pickle.loads(message[1:]))
         else:
