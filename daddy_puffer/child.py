@@ -16,17 +16,17 @@ ORPHAN_CHECK_SECONDS = 2.0
 class Parent:
     """The process that started this one, at the other end of `pipe`."""
 
-    def __init__(self, pipe: Connection, pid: int):
+    def __init__(self, pipe: Connection, pid: int, patient: bool = False):
         """`pid` of the parent. From now on signals do not end this process at once.
 
         Ctrl-C reaches the whole group, and Slurm signals every process of a job: the parent decides, and this process
-        leaves when nothing more is asked of it.
+        leaves when nothing more is asked of it for a while. A `patient` one stays until the parent says so or is gone.
         """
         self._pipe, self._pid = pipe, pid
         self._leaving: list[int] = []
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, lambda caught, _frame: self._leaving.append(caught))
+            signal.signal(number, signal.SIG_IGN if patient else lambda caught, _frame: self._leaving.append(caught))
 
     def hear(self) -> bytes | None:
         """The next message; None when it is time to leave."""

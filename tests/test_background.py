@@ -16,6 +16,7 @@ import pytest
 import torch
 from test_learner import chain_learner, sequences, settings
 
+from daddy_puffer.child import ORPHAN_CHECK_SECONDS
 from daddy_puffer.config import Config, TrainConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.learner.background import BackgroundLearner, LearnerDiedError
@@ -124,12 +125,15 @@ def test_a_process_that_is_killed_is_named(process: LearnerProcess):
 
 
 @pytest.mark.parametrize("caught", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_to_everybody_does_not_end_an_update(process: LearnerProcess, caught: signal.Signals):
+def test_a_signal_to_everybody_does_not_end_it(process: LearnerProcess, caught: signal.Signals):
+    """Not even where nothing is asked of it for long, as before learning begins: the run saves what it has first."""
     pid = process.process.pid
     assert pid is not None
     process.begin(sequences(process._learner))
     os.kill(pid, caught)
     assert process.finish() is not None
+    time.sleep(1.5 * ORPHAN_CHECK_SECONDS)
+    process.bring_back()
 
 
 ORPHAN = """
@@ -154,6 +158,24 @@ def test_no_process_outlives_its_parent():
     while alive(child) and time.monotonic() < until:
         time.sleep(0.05)
     assert not alive(child)
+
+
+FORGETFUL = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_background import chain_learner, settings, LearnerProcess
+updates = LearnerProcess(chain_learner(settings())).__enter__()
+print(updates.process.pid, flush=True)
+raise SystemExit(3)
+"""
+
+
+def test_a_program_that_ends_without_a_word_ends_its_process():
+    command = [sys.executable, "-c", FORGETFUL, str(Path(__file__).parent)]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=60, check=False
+    )
+    assert ended.returncode == 3 and not alive(int(ended.stdout))
 
 
 def alive(pid: int) -> bool:

@@ -10,6 +10,7 @@ The learner here keeps the actor; its own networks and optimiser are brought up 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import io
 import multiprocessing
@@ -81,10 +82,12 @@ class LearnerProcess:
         self.process = context.Process(target=_work, args=arguments, daemon=True, name="updates")
         self.process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
+        atexit.register(self.__exit__)  # before `multiprocessing` waits for a child that no signal ends
         return self
 
     def __exit__(self, *_: object) -> None:
         """Let the update in progress end, and the process with it."""
+        atexit.unregister(self.__exit__)
         self._running = False
         try:
             self._pipe.send_bytes(_CLOSE)
@@ -153,7 +156,7 @@ class LearnerProcess:
 def _work(learner: Learner, weights: list[Tensor], pipe: Connection, parents: Connection, parent: int) -> None:
     """Main function of the process: do what the pipe says until it ends, or the parent."""
     parents.close()  # a fork has it too, and while it is open the pipe has no end
-    told = Parent(pipe, parent)
+    told = Parent(pipe, parent, patient=True)  # it alone has what was learnt: a run that is told to stop saves it first
     torch.set_num_threads(1)
     _keep_memory()
     while (message := told.hear()) is not None and message[:1] != _CLOSE:

@@ -278,6 +278,8 @@ class Trainer:
         log, save, film = (_Every(n, begun) for n in (train.log_interval, train.save_interval, train.video_interval))
         if self._teaching is not None:
             yield from self._warm_up(self._teaching, stop)
+            if stop.received is not None:
+                return stop.received.name
         for records in self._steps():
             yield from records
             if log.due(self.counters.steps):
