@@ -24,7 +24,7 @@ import inspect
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -218,7 +218,6 @@ class StepwiseTrainer(Trainer):
         """`spaces` of the observation; `together`: every batch holds all environments; `updates` as the trainer's."""
         env: Any = SimpleNamespace(num_envs=num_envs, num_actions=num_actions, spaces=spaces)
         super().__init__(config, env, learner, replay, Path(), updates=updates)
-        self._learning = ExitStack()
         self._begun = False
         # called with every step of some environments, and the environment steps so far: whoever watches the run
         self.see: Callable[[StepBatch, int], object] = lambda batch, step: None
@@ -251,7 +250,7 @@ class StepwiseTrainer(Trainer):
     def begin_updates(self) -> None:
         """Begin what the replay ratio owes; the environments step meanwhile."""
         if not self._begun:  # not before: the host may have loaded other weights into its policy
-            self._learning.enter_context(self._updates)
+            self._updates.__enter__()
             self._begun = True
         self._learn()
 
@@ -274,10 +273,14 @@ class StepwiseTrainer(Trainer):
 
     def close(self) -> None:
         """Let the update in progress end, and what runs it; the host may save what came of it afterwards."""
-        with self._learning, suppress(LearnerDiedError, TrainingDivergedError):  # which the host has been told
-            if self._begun:
+        if not self._begun:
+            return
+        try:
+            with suppress(LearnerDiedError, TrainingDivergedError):  # which the host has been told
                 self.finish_updates()
-        self._begun = False
+        finally:
+            self._begun = False
+            self._updates.__exit__(None, None, None)
 
     def _with_curiosity(self, batch: StepBatch) -> StepBatch:
         with torch.enable_grad():  # the host acts without

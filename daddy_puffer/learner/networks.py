@@ -6,7 +6,7 @@ In: settings and the shapes of an observation. Out: a network, `NetworkPair`, Ad
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -72,7 +72,7 @@ class NetworkPair:
 
     def copy_to_target(self) -> None:
         """Make the target equal to the online network."""
-        _copy(self.online, self.target)
+        copy_weights(self.online.parameters(), self.target)
 
     def separate_actor(self) -> None:
         """Let the actor keep its weights while the online network is trained."""
@@ -81,7 +81,7 @@ class NetworkPair:
     def copy_to_actor(self) -> None:
         """Make the actor equal to the online network."""
         if self.actor is not self.online:
-            _copy(self.online, self.actor)
+            copy_weights(self.online.parameters(), self.actor)
 
     def load(self, online: dict[str, Any], target: dict[str, Any]) -> None:
         """Take over two `state_dict`s, with what in them is never trained, and the actor the first."""
@@ -94,8 +94,9 @@ class NetworkPair:
 
 
 @torch.no_grad()
-def _copy(source: HierQ, to: HierQ) -> None:
-    for mine, other in zip(to.parameters(), source.parameters(), strict=True):
+def copy_weights(source: Iterable[torch.Tensor], to: HierQ) -> None:
+    """Give `to` these parameters, in its own order."""
+    for mine, other in zip(to.parameters(), source, strict=True):
         mine.copy_(other)
 
 

@@ -30,6 +30,7 @@ from daddy_puffer.config import TrainConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.learner.background import BackgroundLearner, LearnerDiedError
 from daddy_puffer.learner.learner import Learner, NotFiniteError, UpdateResult
+from daddy_puffer.learner.networks import copy_weights
 from daddy_puffer.policies.hierq import HierQ
 from daddy_puffer.types import SequenceBatch
 
@@ -118,7 +119,7 @@ class LearnerProcess:
         result: UpdateResult
         result, seconds = pickle.loads(self._hear())  # from our own child process, not from disk
         self.busy_seconds += seconds
-        _copy(self._weights, list(self._learner.networks.actor.parameters()))
+        copy_weights(self._weights, self._learner.networks.actor)
         return result
 
     def bring_back(self) -> None:
@@ -188,7 +189,8 @@ def _answer(learner: Learner, weights: list[Tensor], message: bytes) -> bytes:
         batch, dials = pickle.loads(message[1:])
         learner.turn(dials)
         result = learner.update(batch)
-        _copy(list(learner.networks.online.parameters()), weights)
+        with torch.no_grad():
+            torch._foreach_copy_(weights, list(learner.networks.online.parameters()))
         return _DONE + pickle.dumps((result, time.perf_counter() - started))
     except NotFiniteError as error:
         return _NOT_FINITE + str(error).encode()
@@ -206,8 +208,3 @@ def _slices(memory: Any, network: HierQ) -> list[Tensor]:
     parameters = list(network.parameters())
     parts = flat.split([parameter.numel() for parameter in parameters])
     return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
-
-
-@torch.no_grad()
-def _copy(source: list[Tensor], to: list[Tensor]) -> None:
-    torch._foreach_copy_(to, source)
