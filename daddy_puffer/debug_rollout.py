@@ -21,6 +21,7 @@ from daddy_puffer.command_line import run_command
 from daddy_puffer.config import Config, load_config
 from daddy_puffer.errors import UserError
 from daddy_puffer.learner.checkpoint import CONFIG_FILE, find_checkpoint
+from daddy_puffer.options import Device, Rom, Settings
 from daddy_puffer.rollout import (
     FILM_FPS,
     FILM_STEPS,
@@ -57,11 +58,11 @@ def debug_rollout(
     checkpoint: Annotated[Path | None, typer.Option(help="run folder or checkpoint; none: random buttons")] = None,
     scripted: Annotated[bool, typer.Option("--scripted", help="the player that knows the practice cartridge")] = False,
     epsilon: Annotated[float, typer.Option(min=0.0, max=1.0, help="random share of a trained one")] = GREEDY_EPSILON,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings")] = None,
-    rom: Annotated[str | None, typer.Option(help="your pokemon_red.gb; default: the practice cartridge")] = None,
+    config: Settings = None,
+    rom: Rom = None,
     state: Annotated[str | None, typer.Option(help="save state to begin from, e.g. savestates/TAG.state")] = None,
     seed: Annotated[int, typer.Option(help="seed of actions and environment")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    device: Device = "auto",
     output: Annotated[Path, typer.Option(help="the film's path without ending")] = Path("videos/rollout"),
     quiet: Annotated[bool, typer.Option("--quiet", help="no lines but one in JSON a film")] = False,
 ) -> None:

@@ -24,6 +24,7 @@ from daddy_puffer.files import replacing
 from daddy_puffer.game.milestones import MILESTONES
 from daddy_puffer.learner.checkpoint import CONFIG_FILE, find_checkpoint
 from daddy_puffer.numerics.stats import bootstrap_difference_interval, bootstrap_interval
+from daddy_puffer.options import DeviceOrDefault
 from daddy_puffer.rollout import GREEDY_EPSILON, Agent, RandomAgent, is_practice, load_agent, play_episodes, play_script
 from daddy_puffer.telemetry import EpisodeRecord
 from daddy_puffer.telemetry.standing import short_name
@@ -204,7 +205,7 @@ def evaluate(
     epsilon: Annotated[float, typer.Option(min=0.0, max=1.0, help="random share of the trained one")] = GREEDY_EPSILON,
     seed: Annotated[int, typer.Option(help="seed of actions and environments")] = 1000,
     rom: Annotated[str | None, typer.Option(help="another ROM than the run's")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
+    device: DeviceOrDefault = None,
     output: Annotated[Path | None, typer.Option(help="JSON file; default: evaluation.json in the checkpoint")] = None,
 ) -> None:
     """Play a trained agent against random buttons and against the script, with intervals."""

@@ -9,6 +9,7 @@ import typer
 
 from daddy_puffer.command_line import resolve, run_command
 from daddy_puffer.learner.checkpoint import find_checkpoint
+from daddy_puffer.options import DeviceOrDefault, Resume, Rom, Settings
 from daddy_puffer.train import train
 
 
@@ -22,12 +23,12 @@ def train_big(
     log_interval: Annotated[int | None, typer.Option(help="environment steps between log lines")] = None,
     save_interval: Annotated[int | None, typer.Option(help="environment steps between checkpoints")] = None,
     video_interval: Annotated[int | None, typer.Option(help="environment steps between films; 0: only one")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings")] = None,
-    rom: Annotated[str | None, typer.Option(help="your pokemon_red.gb; default: the practice cartridge")] = None,
+    config: Settings = None,
+    rom: Rom = None,
     seed: Annotated[int | None, typer.Option(help="seed of everything random")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda")] = None,
+    device: DeviceOrDefault = None,
     vectorization: Annotated[str | None, typer.Option(help="serial, threads, multiprocessing or ray")] = None,
-    resume: Annotated[Path | None, typer.Option(help="run folder or checkpoint to go on from")] = None,
+    resume: Resume = None,
     init_from: Annotated[
         Path | None, typer.Option(help="run folder or checkpoint whose networks to begin with")
     ] = None,

@@ -18,7 +18,7 @@ LAYERS = {
     **dict.fromkeys(("rewards", "policies", "replay", "progress"), 3),
     **dict.fromkeys(("envs", "wrappers"), 4),
     **dict.fromkeys(("vector", "learner"), 5),
-    **dict.fromkeys(("rollout", "command_line"), 6),
+    **dict.fromkeys(("rollout", "command_line", "options"), 6),
     "demos": 7,
     **dict.fromkeys(("train", "evaluate", "debug_rollout", "replay_run", "report", "imitate", "pretraining"), 8),
     **dict.fromkeys(("train_big", "train_slim", "demo", "plugin_command", "watch", "sweep"), 9),

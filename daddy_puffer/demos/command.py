@@ -21,22 +21,33 @@ from daddy_puffer.demos.record import record_episodes
 from daddy_puffer.demos.verify import Verifier
 from daddy_puffer.envs import ENV_ID
 from daddy_puffer.errors import UserError
+from daddy_puffer.options import (
+    AllowedEnv,
+    EnvId,
+    EnvKeywords,
+    Grey,
+    MaxSteps,
+    MovedRom,
+    PictureSize,
+    RandomStartSteps,
+    Rom,
+)
 
 
 def record(
     player: Annotated[str, typer.Option(help="scripted, human, checkpoint or python:module:function")],
     out: Annotated[Path, typer.Option(help="folder for episode_0001.npz and so on; numbers go on")],
     episodes: Annotated[int, typer.Option(min=1, help="how many")] = 10,
-    env_id: Annotated[str, typer.Option(help="a Gymnasium environment, or python:module:function")] = ENV_ID,
-    env_kwargs: Annotated[str, typer.Option(help="JSON object of its keywords")] = "{}",
+    env_id: EnvId = ENV_ID,
+    env_kwargs: EnvKeywords = "{}",
     config: Annotated[Path | None, typer.Option(help="YAML file of settings of our game")] = None,
-    rom: Annotated[str | None, typer.Option(help="your pokemon_red.gb; default: the practice cartridge")] = None,
+    rom: Rom = None,
     state: Annotated[str | None, typer.Option(help="save state to begin from")] = None,
-    max_steps: Annotated[int | None, typer.Option(min=1, help="actions until an episode is cut off")] = None,
+    max_steps: MaxSteps = None,
     until: Annotated[str, typer.Option(help="milestone that ends an episode, as Boulder")] = "",
-    random_start_steps: Annotated[int, typer.Option(min=0, help="random actions before an episode, at most")] = 0,
-    size: Annotated[str, typer.Option(help="of the pictures: height x width as in 84x84, or native")] = "72x80",
-    grey: Annotated[bool, typer.Option("--grey/--rgb", help="of the pictures")] = True,
+    random_start_steps: RandomStartSteps = 0,
+    size: PictureSize = "72x80",
+    grey: Grey = True,
     checkpoint: Annotated[Path | None, typer.Option(help="run folder or checkpoint that plays")] = None,
     epsilon: Annotated[float, typer.Option(min=0.0, max=1.0, help="random share of its actions")] = 0.0,
     keys: Annotated[str, typer.Option(help="keys of a person, as in left=1,space=0")] = "",
@@ -84,8 +95,8 @@ def describe(path: Path) -> str:
 
 def verify(
     demos: Annotated[Path, typer.Argument(help="folder of demonstrations, or one of its files")],
-    rom: Annotated[str | None, typer.Option(help="the ROM, if it lies elsewhere now")] = None,
-    env_id: Annotated[str, typer.Option(help="another environment that they may run")] = ENV_ID,
+    rom: MovedRom = None,
+    env_id: AllowedEnv = ENV_ID,
 ) -> None:
     """Play demonstrations again and compare; exit code 1 if one is damaged or differs."""
     files = [demos] if demos.is_file() else episode_files(demos)

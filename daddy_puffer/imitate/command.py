@@ -29,32 +29,47 @@ from daddy_puffer.imitate.log import Log
 from daddy_puffer.imitate.setup import changed, make_hierq, make_impala, open_games
 from daddy_puffer.imitate.students import STUDENTS, Student, load_hierq, load_impala, read_imitation
 from daddy_puffer.learner.checkpoint import find_checkpoint
+from daddy_puffer.options import (
+    AllowedEnv,
+    BatchRows,
+    ClassWeights,
+    Device,
+    HiddenDim,
+    LearningRate,
+    MaxSteps,
+    ModelSize,
+    MovedRom,
+    SequenceLength,
+    StudentKind,
+    Threads,
+    WeightDecay,
+)
 
 
 def bc(
     demos: Annotated[Path, typer.Option(help="folder of demonstrations")],
     out: Annotated[Path, typer.Option(help="new folder for checkpoints and logs")],
-    student: Annotated[str, typer.Option(help="hierq or impala")] = "hierq",
+    student: StudentKind = "hierq",
     total_training_steps: Annotated[int, typer.Option(help="updates")] = 100_000,
-    batch_size: Annotated[int, typer.Option(help="rows in an update")] = 64,
-    sequence_length: Annotated[int, typer.Option(min=1, help="rows of a sequence, HierQ")] = 16,
-    learning_rate: Annotated[float, typer.Option("--lr", "--learning-rate")] = 1e-4,
-    weight_decay: Annotated[float, typer.Option()] = 1e-5,
-    class_weights: Annotated[str, typer.Option(help="none or balanced")] = "none",
-    hidden_dim: Annotated[int, typer.Option(min=1, help="of ImpalaCNN")] = 256,
+    batch_size: BatchRows = 64,
+    sequence_length: SequenceLength = 16,
+    learning_rate: LearningRate = 1e-4,
+    weight_decay: WeightDecay = 1e-5,
+    class_weights: ClassWeights = "none",
+    hidden_dim: HiddenDim = 256,
     size: Annotated[str, typer.Option(help="of ImpalaCNN's pictures: 84x84, 72x80, native = as recorded")] = "84x84",
-    model_size: Annotated[str | None, typer.Option(help="of HierQ: slim or large")] = None,
+    model_size: ModelSize = None,
     eval_frequency: Annotated[int, typer.Option(help="updates between evaluations")] = 5_000,
     eval_episodes: Annotated[int, typer.Option(min=0, help="in an evaluation; 0 = no evaluations")] = 10,
     random_start_steps: Annotated[int | None, typer.Option(min=0, help="in evaluations; default: as recorded")] = None,
     save_frequency: Annotated[int, typer.Option(help="updates between checkpoints")] = 10_000,
     held_out_share: Annotated[float, typer.Option(min=0.0, max=0.9, help="of the episodes, for accuracy")] = 0.1,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings for HierQ")] = None,
-    rom: Annotated[str | None, typer.Option(help="the ROM, if it lies elsewhere now")] = None,
-    env_id: Annotated[str, typer.Option(help="another environment that they may run")] = ENV_ID,
+    rom: MovedRom = None,
+    env_id: AllowedEnv = ENV_ID,
     seed: Annotated[int, typer.Option(min=0, help="of network, order and evaluation")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="torch threads")] = 1,
+    device: Device = "auto",
+    threads: Threads = 1,
 ) -> None:
     """Clone the behaviour of demonstrations."""
     settings = BcSettings(
@@ -122,11 +137,11 @@ def evaluate_student(
     goal: Annotated[
         list[str] | None, typer.Option(help="milestone of a success; default: as there; repeatable")
     ] = None,
-    max_steps: Annotated[int | None, typer.Option(min=1, help="actions until an episode is cut off")] = None,
-    rom: Annotated[str | None, typer.Option(help="the ROM, if it lies elsewhere now")] = None,
-    env_id: Annotated[str, typer.Option(help="another environment that they may run")] = ENV_ID,
+    max_steps: MaxSteps = None,
+    rom: MovedRom = None,
+    env_id: AllowedEnv = ENV_ID,
     seed: Annotated[int, typer.Option(min=0, help="of the first episode and of the student's chance")] = SEED,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Let a student play whole episodes from starts as perturbed as asked for; one JSON object."""
     torch.set_num_threads(1)

@@ -11,6 +11,7 @@ import typer
 
 from daddy_puffer.demos.command import run_one_of
 from daddy_puffer.errors import UserError
+from daddy_puffer.options import Device, LearningRate, Threads
 from daddy_puffer.pretraining.autoencode import AutoencodeSettings, TokenizerTrainer
 from daddy_puffer.pretraining.foresee import DynamicsTrainer, ForeseeSettings
 from daddy_puffer.pretraining.frames import FrameSet, load_frames
@@ -23,26 +24,32 @@ from daddy_puffer.vision.tokenizer import TokenizerSettings, load_tokenizer
 LEARNING, SHAPE, PERIODS = AutoencodeSettings(), TokenizerSettings(), Periods(updates=1)
 FORESEEING, MODEL = ForeseeSettings(), DynamicsSettings()
 ORDERING, SCORE = OrderSettings(), ProgressSettings()
+Updates = Annotated[int, typer.Option(help="in all")]
+NetworkSeed = Annotated[int, typer.Option(min=0, help="of network and order")]
+EveryUpdates = Annotated[int, typer.Option(help="updates")]
+GoOn = Annotated[bool, typer.Option("--resume", help="go on with the run in --out")]
+Frames = Annotated[Path, typer.Option(help="folder of `daddy-puffer frames`")]
+NetworkFolder = Annotated[Path, typer.Option(help="new folder for network, measurements and pictures")]
 
 
 def tokenizer(
-    frames: Annotated[Path, typer.Option(help="folder of `daddy-puffer frames`")],
-    out: Annotated[Path, typer.Option(help="new folder for network, measurements and pictures")],
+    frames: Frames,
+    out: NetworkFolder,
     kind: Annotated[str, typer.Option(help="vq (tokens) or continuous")] = SHAPE.kind,
-    updates: Annotated[int, typer.Option(help="in all")] = 1500,
+    updates: Updates = 1500,
     batch_size: Annotated[int, typer.Option(help="frames in an update")] = LEARNING.batch_size,
-    learning_rate: Annotated[float, typer.Option("--lr", "--learning-rate")] = LEARNING.learning_rate,
+    learning_rate: LearningRate = LEARNING.learning_rate,
     codes: Annotated[int, typer.Option(help="of the codebook")] = SHAPE.codes,
     latent_size: Annotated[int, typer.Option(help="numbers a map cell")] = SHAPE.latent_size,
     perceptual: Annotated[str, typer.Option(help="auto, lpips, structural or none")] = LEARNING.perceptual,
     perceptual_weight: Annotated[float, typer.Option(help="of that loss")] = LEARNING.perceptual_weight,
-    log_every: Annotated[int, typer.Option(help="updates")] = PERIODS.log_every,
-    evaluate_every: Annotated[int, typer.Option(help="updates")] = PERIODS.evaluate_every,
-    save_every: Annotated[int, typer.Option(help="updates")] = PERIODS.save_every,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="of network and order")] = LEARNING.seed,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="torch threads")] = 1,
+    log_every: EveryUpdates = PERIODS.log_every,
+    evaluate_every: EveryUpdates = PERIODS.evaluate_every,
+    save_every: EveryUpdates = PERIODS.save_every,
+    resume: GoOn = False,
+    seed: NetworkSeed = LEARNING.seed,
+    device: Device = "auto",
+    threads: Threads = 1,
 ) -> None:
     """Learn to give frames back through 9x10 tokens or latents."""
     shape = TokenizerSettings(kind=kind, codes=codes, latent_size=latent_size)
@@ -60,23 +67,23 @@ def tokenizer(
 
 
 def dynamics(
-    frames: Annotated[Path, typer.Option(help="folder of `daddy-puffer frames`")],
+    frames: Frames,
     tokenizer: Annotated[Path, typer.Option(help="folder of `pretrain tokenizer`; it stays as it is")],
     out: Annotated[Path, typer.Option(help="new folder for network, measurements and films")],
     model: Annotated[str, typer.Option(help="transformer or mlp")] = MODEL.model,
     context: Annotated[int, typer.Option(help="frames seen")] = MODEL.context,
     width: Annotated[int, typer.Option(help="numbers a map cell")] = MODEL.width,
     layers: Annotated[int, typer.Option(help="blocks")] = MODEL.layers,
-    updates: Annotated[int, typer.Option(help="in all")] = 600,
+    updates: Updates = 600,
     batch_size: Annotated[int, typer.Option(help="windows in an update")] = FORESEEING.batch_size,
-    learning_rate: Annotated[float, typer.Option("--lr", "--learning-rate")] = FORESEEING.learning_rate,
-    log_every: Annotated[int, typer.Option(help="updates")] = PERIODS.log_every,
-    evaluate_every: Annotated[int, typer.Option(help="updates")] = 200,
-    save_every: Annotated[int, typer.Option(help="updates")] = PERIODS.save_every,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="of network and order")] = FORESEEING.seed,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="torch threads")] = 1,
+    learning_rate: LearningRate = FORESEEING.learning_rate,
+    log_every: EveryUpdates = PERIODS.log_every,
+    evaluate_every: EveryUpdates = 200,
+    save_every: EveryUpdates = PERIODS.save_every,
+    resume: GoOn = False,
+    seed: NetworkSeed = FORESEEING.seed,
+    device: Device = "auto",
+    threads: Threads = 1,
 ) -> None:
     """Learn what frame comes next, beside the guess that nothing changes."""
     shape = DynamicsSettings(model=model, context=context, width=width, layers=layers)
@@ -89,27 +96,27 @@ def dynamics(
 
 
 def reward_model(
-    frames: Annotated[Path, typer.Option(help="folder of `daddy-puffer frames`")],
-    out: Annotated[Path, typer.Option(help="new folder for network, measurements and pictures")],
+    frames: Frames,
+    out: NetworkFolder,
     model: Annotated[str, typer.Option(help="small, resnet34 or head (on a tokenizer)")] = SCORE.model,
     tokenizer: Annotated[
         Path | None, typer.Option(help="folder of `pretrain tokenizer` under --model head; it stays as it is")
     ] = None,
-    updates: Annotated[int, typer.Option(help="in all")] = 3000,
+    updates: Updates = 3000,
     runs: Annotated[int, typer.Option(help="in an update")] = ORDERING.runs,
     frames_of_run: Annotated[int, typer.Option(help="of each of these runs; all their pairs count")] = (
         ORDERING.frames_of_run
     ),
     hard_pairs: Annotated[int, typer.Option(help="that look alike, in an update beside those")] = ORDERING.hard_pairs,
-    learning_rate: Annotated[float, typer.Option("--lr", "--learning-rate")] = ORDERING.learning_rate,
+    learning_rate: LearningRate = ORDERING.learning_rate,
     weight_decay: Annotated[float, typer.Option(help="of AdamW")] = ORDERING.weight_decay,
-    log_every: Annotated[int, typer.Option(help="updates")] = PERIODS.log_every,
-    evaluate_every: Annotated[int, typer.Option(help="updates")] = PERIODS.evaluate_every,
-    save_every: Annotated[int, typer.Option(help="updates")] = PERIODS.save_every,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="of network and order")] = ORDERING.seed,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="torch threads")] = 1,
+    log_every: EveryUpdates = PERIODS.log_every,
+    evaluate_every: EveryUpdates = PERIODS.evaluate_every,
+    save_every: EveryUpdates = PERIODS.save_every,
+    resume: GoOn = False,
+    seed: NetworkSeed = ORDERING.seed,
+    device: Device = "auto",
+    threads: Threads = 1,
 ) -> None:
     """Learn from the order of frames how far a run has come: a reward for `daddy_puffer.ProgressReward`."""
     shape = ProgressSettings(model=model)
