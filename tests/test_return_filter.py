@@ -129,6 +129,7 @@ def test_what_is_drawn_and_trained_is_of_the_better_episodes(
         assert replay.check_valid() == (True, "")
         kept = past.kept(share)
         expected = drawable(replay, kept, num_envs)
+        assert replay.learned_share == (pytest.approx(kept.sum() / len(replay)) if len(replay) else 1.0)
         assert replay.ready == bool(expected)
         if not expected:
             with pytest.raises(ValueError, match="no sequence is held of an episode that is learned from"):
@@ -248,6 +249,7 @@ def test_rollouts_of_the_lowest_returns_are_left_out() -> None:
         returns = sum(np.where(s.first, 0.0, s.reward.astype(np.float64)) for s in steps[start + 1 : start + 6])
         best = set(np.argsort(returns)[3:].tolist())
         assert set(rollouts.sample(3).indices.tolist()) == best == set(rollouts.sample(3).indices.tolist())
+        assert rollouts.learned_share == 0.5
 
 
 @settings(deadline=None)

@@ -105,6 +105,7 @@ def test_every_metric_is_documented(config: Config, tmp_path: Path):
         env=EnvConfig(max_steps=60),
         intrinsic=IntrinsicConfig(rnd_weight=0.1, novelty_weight=0.1, bayes_weight=0.1),
         curriculum=CurriculumConfig(mode="progress", cell_size=2, episode_steps=10, true_start_share=0.1),
+        replay=replace(config.replay, return_filter=0.8),
         train=replace(config.train, runs_dir=str(tmp_path), total_steps=600),
     )
     result = train(changed, film_steps=1)

@@ -106,6 +106,10 @@ class Replay(Protocol):
     def ready(self) -> bool:
         """Whether learning may start."""
 
+    @property
+    def learned_share(self) -> float:
+        """Share of what is held that is learned from."""
+
     def __len__(self) -> int:
         """Transitions held."""
 
@@ -557,6 +561,8 @@ class Trainer:
             values["rollout/badges_mean"] = np.mean([e.badges for e in self._recent])
         if window.ages:
             values["replay/age"] = np.mean(window.ages)
+        if self.config.replay.return_filter < 1.0:
+            values["replay/learned_share"] = self.replay.learned_share
         if self._teaching is not None:
             values["demo/coefficient"] = self._teaching.coefficient(c.steps)
         for name, numbers in window.learner.items():

@@ -32,6 +32,11 @@ class MixedReplay:
         """Whether the run's own replay is."""
         return self.own.ready
 
+    @property
+    def learned_share(self) -> float:
+        """That of the run's own."""
+        return self.own.learned_share
+
     def add(self, step: StepBatch, action: Array, state: Array) -> None:
         """Append one row of each environment to the run's own."""
         self.own.add(step, action, state)

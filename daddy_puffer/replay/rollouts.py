@@ -60,6 +60,11 @@ class Rollouts:
         """Whether a whole rollout is there."""
         return self._ring.count > self.config.sequence_length
 
+    @property
+    def learned_share(self) -> float:
+        """Share of the newest rollout's environments that are learned from."""
+        return len(self._kept) / self.num_envs
+
     def add(self, step: StepBatch, action: Array, state: Array) -> None:
         """Append one row of each environment; `state` f32 `[B, S]` is the recurrent state before it."""
         number, place = divmod(self._ring.count, self.config.sequence_length)

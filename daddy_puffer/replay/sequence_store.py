@@ -94,6 +94,14 @@ class SequenceReplay:
         return self._transitions >= self.config.learning_starts and self._starts().stop > 0
 
     @property
+    def learned_share(self) -> float:
+        """Share of the transitions held that are learned from; below 1 where `return_filter` leaves episodes out."""
+        if self._filter is None or not self._transitions:
+            return 1.0
+        times = np.arange(self._ring.oldest, self._ring.count - 1)
+        return float(self._filter.kept[:, times % self._ring.rows].sum() / self._transitions)
+
+    @property
     def bytes_per_transition(self) -> float:
         """Memory of everything, divided by the rows that fit."""
         arrays = [*self._ring.arrays.values(), self._states]
