@@ -425,7 +425,7 @@ def load_config(path: Path | None = None, overrides: dict[str, Any] | None = Non
         UserError: file missing or no YAML, unknown key, wrong type, value out of range.
     """
     sections = {} if path is None else _read_yaml(path)
-    origin = "the defaults" if path is None else str(path)
+    origin = "" if path is None else f"{path}: "  # begins what is said of a mistake
     parts = {name: _take(sections, keys, origin) for name, keys in YAML_PATHS.items()}
     _reject_leftovers(sections, origin)
     for dotted, value in (overrides or {}).items():
@@ -435,7 +435,7 @@ def load_config(path: Path | None = None, overrides: dict[str, Any] | None = Non
         if value is not None:
             parts[part] = {**parts[part], key: value}
     types = {f.name: f.default_factory for f in fields(Config)}
-    built = {name: _build(types[name], parts[name], f"{origin}: {'.'.join(YAML_PATHS[name])}") for name in parts}
+    built = {name: _build(types[name], parts[name], f"{origin}{'.'.join(YAML_PATHS[name])}") for name in parts}
     return Config(**built)
 
 
@@ -506,12 +506,12 @@ def _take(sections: dict[str, Any], keys: tuple[str, ...], origin: str) -> dict[
         if node is None:
             return {}
         if not isinstance(node, dict):
-            raise UserError(f"{origin}: {key} must be a mapping, found {type(node).__name__}")
+            raise UserError(f"{origin}{key} must be a mapping, found {type(node).__name__}")
     found = node.pop(keys[-1], None)
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise UserError(f"{origin}: {'.'.join(keys)} must be a mapping, found {type(found).__name__}")
+        raise UserError(f"{origin}{'.'.join(keys)} must be a mapping, found {type(found).__name__}")
     return found
 
 
@@ -524,7 +524,7 @@ def _reject_leftovers(sections: dict[str, Any], origin: str) -> None:
     unknown = leaves(sections, "")
     if unknown:
         known = ", ".join(dict.fromkeys(keys[0] for keys in YAML_PATHS.values()))
-        raise UserError(f"{origin}: unknown key {unknown[0]!r} (sections: {known})")
+        raise UserError(f"{origin}unknown key {unknown[0]!r} (sections: {known})")
 
 
 def _build(kind: Any, values: dict[str, Any], where: str) -> Any:

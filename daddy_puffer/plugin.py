@@ -221,7 +221,7 @@ def wrap_curriculum(default_folder: Path, env: Any, options: Any) -> Any:
     try:
         config = load_config(None, {f"curriculum.{name}": value for name, value in settings.items()}).curriculum
     except UserError as error:
-        said = str(error).removeprefix("the defaults: ").removeprefix("train.curriculum: ")
+        said = str(error).removeprefix("train.curriculum: ")
         raise UserError(f"wrapper daddy_puffer.Curriculum: {said}") from error
     if config.mode == "off":
         return env

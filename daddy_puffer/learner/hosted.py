@@ -85,10 +85,7 @@ def hosted_config(train: DictConfig, *, num_envs: int, frame_stack: int) -> Conf
         values = OmegaConf.to_container(section, resolve=True)
         assert isinstance(values, dict)
         overrides |= {f"{name}.{str(key)}": value for key, value in values.items()}
-    try:
-        config = load_config(None, overrides)
-    except UserError as error:  # there was a file, which it has not seen
-        raise UserError(str(error).removeprefix("the defaults: ")) from error
+    config = load_config(None, overrides)
     if config.demos.folder:
         raise UserError("train.demos.folder is for our own trainer: start python -m daddy_puffer.train_big")
     return config

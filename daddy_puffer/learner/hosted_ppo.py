@@ -36,10 +36,7 @@ def share_of_segments(train: DictConfig) -> float:
     """
     section = train.get("replay")
     value = section.get("return_filter") if isinstance(section, DictConfig) else None
-    try:
-        return load_config(None, {"replay.return_filter": value}).replay.return_filter
-    except UserError as error:  # there was a file, which it has not seen
-        raise UserError(str(error).removeprefix("the defaults: ")) from error
+    return load_config(None, {"replay.return_filter": value}).replay.return_filter
 
 
 def keep_best_segments(trainer: Any, share: float) -> None:
