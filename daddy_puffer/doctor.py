@@ -158,8 +158,11 @@ def check_torch(wanted: Wanted) -> Iterator[Finding]:
     except ImportError as error:
         yield Finding("torch", BAD, f"cannot be imported ({error})", "Install it: pip install 'torch>=2.6'.")
         return
+    from daddy_puffer.learner.mkl import use_wide_kernels
+
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
-    yield Finding("torch", OK, f"{torch.__version__}, built for {build}")
+    kernels = ", MKL with its wide kernels" if use_wide_kernels() else ""
+    yield Finding("torch", OK, f"{torch.__version__}, built for {build}{kernels}")
     if torch.cuda.is_available():
         facts = torch.cuda.get_device_properties(0)
         yield Finding("gpu", OK, f"{torch.cuda.device_count()} x {facts.name}, {_size(facts.total_memory)}")

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from daddy_puffer.learner.mkl import use_wide_kernels
+
+use_wide_kernels()  # before any test multiplies matrices: processes that tests start must round alike
+
 # a shell ignores SIGINT for whatever it starts in the background, and programs inherit that: tests that interrupt
 # themselves or others would wait for nothing
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

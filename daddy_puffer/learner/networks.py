@@ -14,6 +14,7 @@ import torch
 from daddy_puffer.config import Config, LearnerConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.features import FEATURE_COUNT, ID_FIELDS
+from daddy_puffer.learner.mkl import use_wide_kernels
 from daddy_puffer.policies.hierq import HierQ, ObservationSpec
 
 ADAM_EPSILON = 1e-8  # larger ones (1.5e-4 in Hessel 2018) drown the gradients of rewards as small as 0.02
@@ -28,11 +29,12 @@ class Shaped(Protocol):
 
 
 def choose_device(name: str) -> torch.device:
-    """The device meant by `auto`, `cpu` or `cuda`.
+    """The device meant by `auto`, `cpu` or `cuda`; what runs on the CPU then has the whole of it (`mkl.py`).
 
     Raises:
         UserError: cuda is asked for and not there.
     """
+    use_wide_kernels()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in ("cpu", "cuda"):

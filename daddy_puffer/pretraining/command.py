@@ -10,7 +10,7 @@ import torch
 import typer
 
 from daddy_puffer.demos.command import run_one_of
-from daddy_puffer.errors import UserError
+from daddy_puffer.learner.networks import choose_device
 from daddy_puffer.options import Device, LearningRate, Threads
 from daddy_puffer.pretraining.autoencode import AutoencodeSettings, TokenizerTrainer
 from daddy_puffer.pretraining.foresee import DynamicsTrainer, ForeseeSettings
@@ -62,7 +62,7 @@ def tokenizer(
     )
     periods = Periods(updates=updates, log_every=log_every, evaluate_every=evaluate_every, save_every=save_every)
     torch.set_num_threads(threads)
-    where = find_device(device)
+    where = choose_device(device)
     run(TokenizerTrainer(load(frames), shape, settings, where), out, periods, resume)
 
 
@@ -90,7 +90,7 @@ def dynamics(
     settings = ForeseeSettings(batch_size=batch_size, learning_rate=learning_rate, seed=seed)
     periods = Periods(updates=updates, log_every=log_every, evaluate_every=evaluate_every, save_every=save_every)
     torch.set_num_threads(threads)
-    where = find_device(device)
+    where = choose_device(device)
     frozen = load_tokenizer(tokenizer, where)
     run(DynamicsTrainer(load(frames), frozen, shape, settings, where), out, periods, resume)
 
@@ -130,7 +130,7 @@ def reward_model(
     )
     periods = Periods(updates=updates, log_every=log_every, evaluate_every=evaluate_every, save_every=save_every)
     torch.set_num_threads(threads)
-    where = find_device(device)
+    where = choose_device(device)
     frozen = None if tokenizer is None else load_tokenizer(tokenizer, where)
     run(OrderTrainer(load(frames), shape, settings, where, frozen), out, periods, resume)
 
@@ -149,22 +149,6 @@ def load(folder: Path) -> dict[str, FrameSet]:
     counts = ", ".join(f"{len(part)} frames of {len(part.starts)} runs to {name}" for name, part in found.items())
     print(f"{folder}: {counts}", flush=True)
     return found
-
-
-def find_device(name: str) -> torch.device:
-    """The device called `name`; `auto` takes a GPU where there is one.
-
-    Raises:
-        UserError: there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: {' '.join(str(error).split())[:100]}") from error
-    return device
 
 
 def main() -> None:
