@@ -138,6 +138,7 @@ def make_policy(env: Any, **settings: Any) -> Any:
         UserError: unknown setting, no such tokenizer, or an observation that lacks what HierQ reads.
     """
     from daddy_puffer.config import PolicyConfig
+    from daddy_puffer.learner.mkl import use_wide_kernels
     from daddy_puffer.learner.networks import observation_spec
     from daddy_puffer.policies.hierq import HierQ
     from daddy_puffer.policies.hosted import KEYS, HostedHierQ
@@ -153,6 +154,7 @@ def make_policy(env: Any, **settings: Any) -> Any:
         config = PolicyConfig(**settings)
     except TypeError as error:
         raise UserError(f"policies.daddy_puffer.HierQ.policy: {error}") from error
+    use_wide_kernels()  # before the network is made: its orthogonal weights are MKL's work
     network = HierQ(observation_spec(space), int(env.single_action_space.n), config)
     network.check_pretrained()
     return HostedHierQ(network, _fields(env.emulated.emulated_observation_dtype, KEYS))
