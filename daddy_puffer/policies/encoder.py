@@ -56,11 +56,9 @@ def unpack_tiles(frames: Tensor) -> Tensor:
     """
     count, stack = frames.shape[:2]
     tiles = (~frames).view(count, stack, CELL_ROWS, 2, TILE, 2 * CELL_COLUMNS).permute(3, 0, 1, 4, 2, 5)
-    lines = tiles.reshape(2, count, stack * TILE, 2 * CELLS)
-    ink = torch.empty(2, count, TILE, stack * TILE, 2 * CELLS, device=frames.device)
-    for pixel in range(TILE):
-        ink[:, :, pixel] = (lines >> (6 - 2 * pixel)) & 3
-    return ink.flatten(2, 3)
+    lines = tiles.reshape(2, count, 1, stack * TILE, 2 * CELLS)
+    shifts = torch.arange(6, -1, -2, dtype=torch.uint8, device=frames.device).view(TILE, 1, 1)
+    return (lines >> shifts).bitwise_and_(3).float().flatten(2, 3)
 
 
 def cells_to_blocks(cells: Tensor) -> Tensor:
