@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from daddy_puffer.learner.mkl import use_wide_kernels
 
@@ -20,8 +21,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Small tensors are slower on many."""
-    import torch  # most tests do not need it
-
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -258,7 +258,7 @@ def test_documented_names_are_written(frames: dict[str, FrameSet]) -> None:
         (("tokenizer", "--perceptual", "lpips"), "LPIPS cannot be used"),
         (("tokenizer", "--updates", "0"), "at least 1"),
         (("tokenizer", "--lr", "-1"), "learning rate above 0"),
-        (("tokenizer", "--device", "tpu9"), "device must be auto, cpu or cuda"),
+        (("tokenizer", "--device", "tpu9"), "device must be auto, cpu or cuda, got 'tpu9'"),
         (("tokenizer", "--resume"), "no tokenizer.pt at"),
         (("dynamics", "--tokenizer", "nowhere"), "no tokenizer.pt at nowhere"),
         (("dynamics", "--tokenizer", "nowhere", "--model", "rnn"), "--model must be one of transformer, mlp"),
