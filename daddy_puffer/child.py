@@ -7,10 +7,26 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
 ORPHAN_CHECK_SECONDS = 2.0
+_HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Start a process in here: signals wait, there until its `Parent` knows what to do with them, here until the end.
+
+    Otherwise one that reaches the whole group ends a process that has just begun.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Parent:
@@ -27,6 +43,7 @@ class Parent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN if patient else lambda caught, _frame: self._leaving.append(caught))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEEDED)
 
     def hear(self) -> bytes | None:
         """The next message; None when it is time to leave."""

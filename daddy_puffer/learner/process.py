@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from daddy_puffer.child import Parent, cause_of_death
+from daddy_puffer.child import Parent, cause_of_death, signals_held
 from daddy_puffer.config import TrainConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.learner.background import BackgroundLearner, LearnerDiedError
@@ -81,7 +81,8 @@ class LearnerProcess:
         self._pipe, theirs = context.Pipe()
         arguments = (self._learner, self._weights, theirs, self._pipe, os.getpid())
         self.process = context.Process(target=_work, args=arguments, daemon=True, name="updates")
-        self.process.start()
+        with signals_held():
+            self.process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
         atexit.register(self.__exit__)  # before `multiprocessing` waits for a child that no signal ends
         return self

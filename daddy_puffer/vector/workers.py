@@ -20,7 +20,7 @@ import gymnasium
 import numpy as np
 import pufferlib.vector
 
-from daddy_puffer.child import Parent, cause_of_death
+from daddy_puffer.child import Parent, cause_of_death, signals_held
 from daddy_puffer.errors import UserError
 from daddy_puffer.types import Array
 from daddy_puffer.vector.packed import PackedEnv, WorkerError
@@ -72,7 +72,8 @@ class WorkerPool:
             ours, theirs = context.Pipe()
             arguments = (env_creators[rows], env_args[rows], env_kwargs[rows], self._shared, rows, theirs, os.getpid())
             process = context.Process(target=_work, args=arguments, daemon=True, name=f"envs-{worker}")
-            process.start()
+            with signals_held():
+                process.start()
             theirs.close()  # so that the end of the worker is the end of the pipe
             self.pipes.append(ours)
             self.processes.append(process)
