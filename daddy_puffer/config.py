@@ -390,6 +390,7 @@ class Config:
             self,
             train=replace(self.train, vectorization=kind),
             env=replace(self.env, patience_steps=0, patience_reward=0.0),
+            progress_reward=ProgressRewardConfig(),
             intrinsic=IntrinsicConfig(),
             curriculum=replace(self.curriculum, mode="off"),
             demos=DemosConfig(),
@@ -434,9 +435,20 @@ def load_config(path: Path | None = None, overrides: dict[str, Any] | None = Non
             raise UserError(f"unknown setting {dotted!r}: it starts with one of {', '.join(parts)} and a dot")
         if value is not None:
             parts[part] = {**parts[part], key: value}
-    types = {f.name: f.default_factory for f in fields(Config)}
-    built = {name: _build(types[name], parts[name], f"{origin}{'.'.join(YAML_PATHS[name])}") for name in parts}
+    built = {name: load_section(name, values, origin) for name, values in parts.items()}
     return Config(**built)
+
+
+def load_section(name: str, values: dict[str, Any], origin: str = "") -> Any:
+    """One section of `Config` by its field's name, checked by itself: not whether it agrees with the others.
+
+    `origin` begins what is said of a mistake.
+
+    Raises:
+        UserError: unknown key, wrong type, value out of range.
+    """
+    types = {f.name: f.default_factory for f in fields(Config)}
+    return _build(types[name], values, f"{origin}{'.'.join(YAML_PATHS[name])}")
 
 
 def save_config(config: Config, path: Path) -> None:

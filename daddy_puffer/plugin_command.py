@@ -19,6 +19,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from daddy_puffer.config import Config
 from daddy_puffer.envs.emulator import Emulator
 from daddy_puffer.envs.rom import PRACTICE_ROM, PRACTICE_START, find_rom, packaged
 from daddy_puffer.errors import UserError
@@ -28,6 +29,7 @@ POLICY, REWARD, WRAPPERS = "--policy-name", "--reward-name", "--wrappers-name"
 CONFIG, ROM, VECTORIZATION = "--config", "--rom-path", "--vectorization"
 SHORT = {"--policy": POLICY, "-p": POLICY, "--reward": REWARD, "-r": REWARD, "--wrappers": WRAPPERS, "-w": WRAPPERS}
 HOST_CONFIG, HOST_ROM = "config.yaml", "red.gb"  # its defaults
+PROGRESS_REWARD = "daddy_puffer.ProgressReward"
 OUR_WRAPPERS, OUR_REWARD = "daddy_puffer", "daddy_puffer.FastRequiredEvents"
 EPSILON = "daddy_puffer.EpsilonEnv"
 RENAMED = {"total_steps": "total_timesteps", "runs_dir": "data_dir"}  # ours to the host's, in the section `train`
@@ -105,6 +107,7 @@ def _files(args: list[str], folder: Path, ours: bool) -> list[str]:
     named_state = bool((theirs.get("env") or {}).get("init_state"))
     config = _merged(theirs)
     _check_names(args, config)
+    _check_discount(args, config)
     rom = _value(args, ROM) or carried.get(ROM) or HOST_ROM
     if ours and rom == HOST_ROM and not (folder / HOST_ROM).is_file():
         print(f"no {HOST_ROM} here and no {ROM}: playing daddy_puffer's practice cartridge", file=sys.stderr)
@@ -176,6 +179,21 @@ def _check_names(args: list[str], config: DictConfig) -> None:
         name, known = _value(args, option), [str(key) for key in config[section]]
         if name is not None and name not in known:
             raise UserError(f"{option} {name}: the configuration has no {section}.{name} (known: {', '.join(known)})")
+
+
+def _check_discount(args: list[str], config: DictConfig) -> None:
+    """Shaping by a potential leaves the best policies what they are under the discount that learns, no other."""
+    name = _value(args, REWARD)
+    reward = config.rewards[name].get("reward") if name == PROGRESS_REWARD else None
+    if not reward or reward.get("mode") != "potential":
+        return
+    train, default = config.train, Config()
+    by_us = _is_ours(_value(args, POLICY)) and train.get("algorithm", "q") == "q"
+    where = "train.learner.gamma" if by_us else "train.gamma"
+    learner = (train.get("learner") or {}).get("gamma", default.learner.gamma) if by_us else train.gamma
+    gamma = reward.get("gamma", default.progress_reward.gamma)
+    if gamma != learner:
+        raise UserError(f"ProgressReward's gamma {gamma} must be {where}, {learner}, in mode potential")
 
 
 def _is_practice(path: Path) -> bool:

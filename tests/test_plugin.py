@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -184,6 +185,26 @@ def test_bad_files_are_named(tmp_path: Path, yaml: str, extra: tuple[str, ...], 
     (tmp_path / "broken.state").write_bytes(b"\x01" * 1000)
     with pytest.raises(UserError, match=said):
         complete([*OURS, *extra], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "gamma", "said"),
+    [
+        ("learner: {gamma: 0.99}", 0.99, ""),
+        ("learner: {gamma: 0.99}", 0.97, "gamma 0.97 must be train.learner.gamma, 0.99"),
+        ("gamma: 0.99", 0.97, ""),
+        ("{algorithm: ppo, gamma: 0.99}", 0.99, ""),
+        ("algorithm: ppo", 0.97, "gamma 0.97 must be train.gamma, 0.998"),
+    ],
+)
+def test_potentials_have_the_discount_that_learns(tmp_path: Path, train: str, gamma: float, said: str) -> None:
+    reward = f"{{mode: potential, gamma: {gamma}}}"
+    train = train if train.startswith("{") else f"{{{train}}}"
+    (tmp_path / "config.yaml").write_text(
+        f"train: {train}\nrewards:\n  daddy_puffer.ProgressReward:\n    reward: {reward}\n"
+    )
+    with pytest.raises(UserError, match=said) if said else contextlib.nullcontext():
+        complete([*OURS, "-r", "daddy_puffer.ProgressReward"], tmp_path)
 
 
 STEPS, BATCH, BUTTONS, STRUCTURED = 6, 3, 7, 5

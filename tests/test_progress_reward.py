@@ -246,6 +246,11 @@ def test_bad_settings_are_a_line(overrides: dict[str, Any], text: str) -> None:
         load_config(None, {f"progress_reward.{name}": value for name, value in overrides.items()})
 
 
+def test_evaluation_is_by_the_games_own_rewards() -> None:
+    config = load_config(None, {"progress_reward.model": "gone", "progress_reward.mode": "delta"})
+    assert config.for_evaluation().progress_reward == ProgressRewardConfig()
+
+
 def test_demonstrations_of_other_rewards_are_refused() -> None:
     with pytest.raises(UserError, match="not together with ProgressReward"):
         load_config(None, {"progress_reward.model": "m", "demos.folder": "d"})
@@ -348,6 +353,15 @@ def test_the_hosts_rewards_come_beside_it_and_mistakes_are_named(model: Path, tm
             hosted(model, **options)
     with pytest.raises(UserError, match="has no 'event'"):
         progressive(Needy)({}, {"model": str(model)}).reset()
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+def test_potentials_under_a_host_take_its_discount(model: Path, gamma: float) -> None:
+    env = hosted(model, reward_interval=1, scale=1.0, time_penalty=0.0, mode="potential", gamma=gamma)
+    env.reset(options={"state": screen_of(0.5)})
+    shown = [0.75, 0.25]
+    paid = [env.step(screen_of(value))[1] for value in shown]
+    assert paid == pytest.approx([gamma * 0.75 - 0.5, gamma * 0.25 - 0.75])
 
 
 class Needy(Host):

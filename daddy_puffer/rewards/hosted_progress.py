@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from daddy_puffer.config import ProgressRewardConfig, load_config
+from daddy_puffer.config import ProgressRewardConfig, load_section
 from daddy_puffer.errors import UserError
 from daddy_puffer.rewards.progress import TERM, make_progress_reward
 
@@ -46,8 +46,7 @@ class _Progressive(_Host):
             UserError: no model, or an option out of range.
         """
         given: Mapping[str, Any] = reward_config or {}
-        own = {f"progress_reward.{name}": given[name] for name in OPTIONS if name in given}
-        settings = load_config(None, own).progress_reward
+        settings = load_section("progress_reward", {name: given[name] for name in OPTIONS if name in given})
         self._progress, self._game_scale = make_progress_reward(settings), settings.game_scale
         self._paid = 0.0
         self._owes = False  # a step has been made whose reward has not been asked for
