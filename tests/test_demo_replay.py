@@ -277,9 +277,9 @@ def train_with(
     replay = MixedReplay(own, demos, config.demos.ratio if shown else 0.0, seed=0)  # type: ignore[arg-type]
     teaching = Teaching(config, learner, demos)
     updates = 0
-    while shown and (batch := teaching.warm_up_batch(updates)) is not None:
+    while teaching.warms_up(updates):
         teaching.prepare(0, updates)
-        learner.update(batch)
+        learner.update(demos.sample(config.replay.batch_size))
         updates += 1
     step, state = env.reset(config.train.seed), learner.initial_state(env.num_envs)
     everyone = np.full(env.num_envs, epsilon, np.float32)
@@ -377,11 +377,16 @@ def test_without_demonstrated_sequences_an_update_is_the_same_to_the_bit() -> No
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 
 
-def test_a_clone_forgets_the_level_of_its_values_and_prefers_the_same() -> None:
-    env, learner = make_tiny(Chain, tiny_config())
+@pytest.mark.parametrize("dueling", [True, False])
+def test_a_clone_forgets_the_level_of_its_values_and_prefers_the_same(dueling: bool) -> None:
+    config = tiny_config()
+    env, learner = make_tiny(Chain, replace(config, policy=replace(config.policy, dueling=dueling)))
     head = learner.networks.online.head
-    torch.nn.init.normal_(head.level.weight, 5.0)
-    torch.nn.init.normal_(head.advantages.weight, 5.0)
+    if dueling:
+        torch.nn.init.normal_(head.level.weight, 5.0)
+        torch.nn.init.normal_(head.advantages.weight, 5.0)
+    else:
+        torch.nn.init.normal_(head.values.weight, 5.0)
     learner.load_networks({"online": learner.networks.online.state_dict()})
     before = values_of_chain(learner)
     learner.forget_level()
@@ -389,7 +394,8 @@ def test_a_clone_forgets_the_level_of_its_values_and_prefers_the_same() -> None:
     assert np.abs(before.mean(axis=1)).min() > 10.0
     np.testing.assert_allclose(after.mean(axis=1), 0.0, atol=1e-4)
     np.testing.assert_allclose(after, before - before.mean(axis=1, keepdims=True), atol=1e-4)
-    assert torch.equal(learner.networks.target.head.level.weight, head.level.weight)
+    target = learner.networks.target.head.state_dict()
+    assert all(torch.equal(target[name], value) for name, value in head.state_dict().items())
 
 
 @pytest.fixture(scope="module")

@@ -289,6 +289,19 @@ def test_replay_holds_each_environments_own_sequence(kind: str, resets: bool) ->
     assert cut.any() == resets, "a reset from outside ends an episode anywhere"
 
 
+def test_a_policy_of_one_button_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    watched, trainer, _ = stepwise(serial(ENVS), ENVS)  # whose learner always chooses B
+    watched.async_reset(5)
+    for _ in range(12):
+        watched.recv()
+        assert watched.batch is not None
+        watched.send(trainer.act(watched.batch))
+        measured = trainer.measured()
+        assert measured["policy/commonest_action_share"] == 1.0 and 0.0 <= measured["policy/entropy_share"] <= 1.0
+    trainer.close()
+    assert caplog.text.count("presses B in 100% of its steps") == 1
+
+
 @pytest.mark.parametrize("uneven", [False, True])
 def test_what_we_cut_off_is_bootstrapped_although_the_host_calls_it_an_end(uneven: bool) -> None:
     class Ending(FakeRed):

@@ -237,6 +237,7 @@ class StepwiseTrainer(Trainer):
         with self._timers("act"):
             greedy = np.zeros(len(ids), np.float32)
             choice = self.learner.act(batch.observation, batch.first, before, greedy)
+            self._variety.add(choice.q_values, choice.actions)
             actions = self._explore(choice.actions, ids, batch.first, worth_trying(batch.observation["structured"]))
         with self._timers("replay"):
             for whole in self._rows.put(batch, actions, before):
@@ -265,7 +266,7 @@ class StepwiseTrainer(Trainer):
 
     def measured(self) -> dict[str, float]:
         """What was measured since the last time; where the time went is the host's to say."""
-        values = self._interval().values()
+        values = self._interval().values() | self._opinions()
         return {name: value for name, value in values.items() if not name.startswith("phase/")}
 
     def close(self) -> None:

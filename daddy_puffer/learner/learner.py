@@ -224,19 +224,15 @@ class Learner:
         """Begin with the networks of another learner's `state_dict`, but with an optimiser of our own."""
         self._load_networks(state["online"], state["online"])
 
-    @torch.no_grad()
     def forget_level(self) -> None:
-        """Make the level of a dueling network's action values 0; what it prefers, and its policy, stay the same.
+        """Make the level of the action values 0; what it prefers, and its policy, stay the same.
 
         For a network that was trained to imitate: the policy does not depend on the level, so that its gradient was
         nothing but rounding errors, which Adam makes whole steps of; 1,500 updates left values near -300.
         """
-        head = self.networks.online.head
-        if head.dueling:
-            head.level.weight.zero_()
-            head.level.bias.zero_()
-            self.networks.copy_to_target()
-            self.publish()
+        self.networks.online.head.forget_level()
+        self.networks.copy_to_target()
+        self.publish()
 
     def _load_networks(self, online: dict[str, Any], target: dict[str, Any]) -> None:
         """Into all of them; a pretrained encoder may come out of it in another shape, which is another parameter."""

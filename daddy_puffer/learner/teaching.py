@@ -12,7 +12,7 @@ from daddy_puffer.config import Config
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.numerics.schedules import linear
 from daddy_puffer.replay.demonstrations import DemoReplay, DemoRows
-from daddy_puffer.types import Array, SequenceBatch, StepBatch
+from daddy_puffer.types import Array, StepBatch
 
 
 class Way(Protocol):
@@ -117,8 +117,6 @@ class Teaching:
         if self._own_way is not None:
             self._own_way.close()
 
-    def warm_up_batch(self, updates: int) -> SequenceBatch | None:
-        """What to learn from before the first step; None once the updates before it are done."""
-        if updates >= self._config.demos.warm_up_updates or not self.demos.sequences:
-            return None
-        return self.demos.sample(self._config.replay.batch_size)
+    def warms_up(self, updates: int) -> bool:
+        """Whether another update on demonstrations alone comes before the first step."""
+        return updates < self._config.demos.warm_up_updates and self.demos.sequences > 0

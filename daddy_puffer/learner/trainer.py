@@ -305,8 +305,9 @@ class Trainer:
         if teaching.demos.sequences:
             held = {"steps": len(teaching.demos), "sequences": teaching.demos.sequences}
             yield Event("demonstrations", c.steps, held)
-        while not c.steps and stop.received is None and (batch := teaching.warm_up_batch(c.updates)) is not None:
-            teaching.prepare(c.steps, c.updates)
+        while not c.steps and stop.received is None and teaching.warms_up(c.updates):
+            teaching.prepare(c.steps, c.updates)  # before drawing: a sequence brings its recurrent states along
+            batch = teaching.demos.sample(self.config.replay.batch_size)
             self._trained = batch.indices
             self._updates.begin(batch)
             self._finish_update()
@@ -532,11 +533,15 @@ class Trainer:
         """What was measured, and what is believed of the milestones."""
         window = self._window
         values = self.progress.metrics() | self._curiosity(window) | self._curriculum(window)
-        variety, warnings = self._variety.take()
+        yield from self.progress.rows(self.counters.steps)
+        yield self._interval().with_values(values | self._opinions())
+
+    def _opinions(self) -> dict[str, float]:
+        """Whether the policy of the interval had one, and more than one; warns of one that has not for long."""
+        values, warnings = self._variety.take()
         for text in warnings:
             _log.warning("step %d: %s", self.counters.steps, text)
-        yield from self.progress.rows(self.counters.steps)
-        yield self._interval().with_values(values | variety)
+        return values
 
     def _interval(self) -> Interval:
         window, self._window = self._window, _Window()

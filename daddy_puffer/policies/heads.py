@@ -6,6 +6,7 @@ In: f32 `[..., D]`. Out: action values `[..., A]` and their level `[...]`; logit
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -40,6 +41,16 @@ class QHead(nn.Module):
         level = self.level(for_level)
         advantages = self.advantages(for_advantages)
         return level + advantages - advantages.mean(dim=-1, keepdim=True), level.squeeze(-1)
+
+    @torch.no_grad()
+    def forget_level(self) -> None:
+        """Make the level 0 in every state; differences of action values stay the same."""
+        if self.dueling:
+            self.level.weight.zero_()
+            self.level.bias.zero_()
+        else:
+            self.values.weight.sub_(self.values.weight.mean(dim=0))
+            self.values.bias.sub_(self.values.bias.mean())
 
 
 class MilestoneHead(nn.Module):
