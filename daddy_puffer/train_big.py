@@ -32,12 +32,16 @@ def train_big(
     init_from: Annotated[
         Path | None, typer.Option(help="run folder or checkpoint whose networks to begin with")
     ] = None,
-    demos: Annotated[str | None, typer.Option(help="folder of demonstrations to learn from too; '' = none")] = None,
+    demos: Annotated[
+        str | None, typer.Option(help="folder of demonstrations to learn from too, instead of the run's own; '' = none")
+    ] = None,
     demo_ratio: Annotated[float | None, typer.Option(help="their share of each batch")] = None,
     bc_weight: Annotated[float | None, typer.Option(help="what cloning them counts")] = None,
     margin_weight: Annotated[float | None, typer.Option(help="what their large margin counts")] = None,
 ) -> None:
     """Train a HierQ agent."""
+    begin = None if init_from is None else find_checkpoint(init_from)
+    others = {"demos__own_way": [], "demos__own_wins": 0} if demos else {}  # a run learns from these or from its own
     settings, checkpoint = resolve(
         config,
         resume,
@@ -55,11 +59,11 @@ def train_big(
         train__device=device,
         train__vectorization=vectorization,
         demos__folder=demos,
+        **others,
         demos__ratio=demo_ratio,
         demos__bc_weight=bc_weight,
         demos__margin_weight=margin_weight,
     )
-    begin = None if init_from is None else find_checkpoint(init_from)
     raise typer.Exit(train(settings, checkpoint, init_from=begin).exit_code)
 
 

@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "150", "NO_COLOR": "1"}
 
 
+EXPLORE = str(Path(__file__).parents[1] / "configs" / "explore.yaml")  # learns from its own ways
+
+
 def run(*arguments: str, cwd: Path, module: str = "daddy_puffer.train_big") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", module, *arguments]
     return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
@@ -86,6 +89,7 @@ def test_missing_rom_is_one_line_and_exit_code_1(tmp_path: Path):
         (("--num-envs", "3"), "must be a multiple of train.num_workers"),
         (("--device", "abacus"), "device must be auto, cpu or cuda"),
         (("--resume", "nowhere"), "no checkpoint in nowhere"),
+        (("--config", EXPLORE, "--demos", "nowhere"), "no episode_0001.npz or the like in nowhere"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_1(

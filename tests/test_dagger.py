@@ -105,6 +105,15 @@ def test_what_the_expert_does_not_know_is_skipped_and_counted() -> None:
     assert action_weights(demos, "balanced") @ counted == pytest.approx(160 - off)
 
 
+def test_an_expert_that_knows_nothing_at_all_is_named() -> None:
+    game = ridge()
+    episodes = play(game, untaught(game), RIDGE_EXPERT, 0.5, 1)
+    silent = [replace(episode, labels=np.full(len(episode), UNLABELLED, np.int32)) for episode in episodes]
+    demos = as_demonstrations({str(i): episode for i, episode in enumerate(silent)}, (0, 0))
+    with pytest.raises(UserError, match="the expert named no action"):
+        next(clone_behaviour(untaught(game), demos, BcSettings()))
+
+
 def test_rows_without_a_label_teach_nothing() -> None:
     logits = torch.randn(5, 3, requires_grad=True)
     wanted, weights = torch.tensor([2, UNLABELLED, 0, UNLABELLED, 1]), torch.tensor([1.0, 2.0, 3.0])

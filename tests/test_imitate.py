@@ -216,6 +216,8 @@ def test_commands_from_demonstrations_to_a_score(
     score: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert score["episodes"] == 3 and score["mean_length"] == 7.0
     assert call(monkeypatch, *bc) == 1 and "is there already" in capsys.readouterr().err
+    assert call(monkeypatch, *play, "--env-id", BARS, "--goal", "Bolder") == 1
+    assert "no milestone 'Bolder'" in capsys.readouterr().err
     damaged = tmp_path / "bad.pt"
     damaged.write_bytes((out / "best.pt").read_bytes()[:-100])
     assert call(monkeypatch, "imitate", "evaluate", str(damaged)) == 1

@@ -32,7 +32,7 @@ from daddy_puffer.pretraining.frames import (
     write_manifest,
     write_run,
 )
-from daddy_puffer.pretraining.video import Crop, find_crop, import_video
+from daddy_puffer.pretraining.video import Crop, Film, find_crop, import_video
 
 SHORT = Collecting(frames=150, most_steps=60, test_every=2, random_start_steps=5)
 
@@ -228,6 +228,17 @@ def test_a_film_cut_by_hand_at_fewer_frames(bordered: Path, played: FrameRun) ->
     run = import_video(bordered, "320:288:50:20", every_seconds=0.5, split="train")
     assert run.numbers.tolist() == list(range(0, 100, 5))
     assert (unpack(run.frames) == unpack(played.frames[:100:5])).mean() > 0.999
+
+
+def test_a_film_that_does_not_say_how_long_it_is_is_not_held_in_memory(
+    bordered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daddy_puffer.pretraining.video.SAMPLES", 12)
+    whole = Film.open(bordered)
+    sample = replace(whole, seconds=0.0).sample(every_seconds=0.1)
+    assert 6 <= len(sample) <= 13
+    frames = [greys for _, greys in whole.frames(0.1)]
+    np.testing.assert_array_equal(sample, frames[:: len(frames) // len(sample) + 1])
 
 
 def test_films_and_collected_runs_share_a_folder(

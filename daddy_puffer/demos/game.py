@@ -149,8 +149,8 @@ class Game:
                 raise UserError(f"{recipe.env_id} has no milestones that are known here: leave out --until")
         if recipe.max_steps and not recipe.ours:
             env = gymnasium.wrappers.TimeLimit(env, recipe.max_steps)
-        if recipe.until and recipe.until not in {milestone.name for milestone in MILESTONES}:
-            raise UserError(f"no milestone {recipe.until!r}: it is one of data/milestones.tsv, as Boulder")
+        if recipe.until:
+            check_milestone(recipe.until)
         if recipe.random_start_steps:
             env = RandomStart(env, recipe.random_start_steps)
         return EpsilonEnv(env, EnvConfig(**recipe.settings).frame_stack) if recipe.ours else env
@@ -254,6 +254,16 @@ def import_named(name: str) -> Any:
     return found
 
 
+def check_milestone(name: str) -> None:
+    """Refuse what no episode can reach.
+
+    Raises:
+        UserError: there is no such milestone.
+    """
+    if name not in {milestone.name for milestone in MILESTONES}:
+        raise UserError(f"no milestone {name!r}: it is one of data/milestones.tsv, as Boulder")
+
+
 def _foreign(env_id: str, keywords: Mapping[str, Any]) -> AnyEnv:
     try:
         if env_id.startswith(PYTHON):
@@ -271,6 +281,5 @@ def _action_count(env: AnyEnv) -> int:
 
 
 def _is_picture_shape(space: gymnasium.spaces.Box) -> bool:
-    return space.dtype == np.uint8 and (
-        len(space.shape) == 2 or (len(space.shape) == 3 and space.shape[2] in (1, 3, 4))
-    )
+    """Of one picture: four channels are a stack of frames more often than one with transparency."""
+    return space.dtype == np.uint8 and (len(space.shape) == 2 or (len(space.shape) == 3 and space.shape[2] in (1, 3)))

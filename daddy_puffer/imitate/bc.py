@@ -71,8 +71,10 @@ def clone_behaviour(
     """Learn; yields after every update. `steps_done`: updates before, which are counted only.
 
     Raises:
-        UserError: the loss is no finite number any more.
+        UserError: no row has an action to learn, or the loss is no finite number any more.
     """
+    if not any((demos.actions[slice(*span)] != UNLABELLED).any() for span in demos.trained):
+        raise UserError("nothing to learn from: the expert named no action in any of the states it was shown")
     parameters = list(student.network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     weights = torch.from_numpy(action_weights(demos, settings.class_weights)).to(student.device)

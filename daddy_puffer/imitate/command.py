@@ -17,7 +17,7 @@ import typer
 
 from daddy_puffer.config import load_config
 from daddy_puffer.demos.command import run_one_of
-from daddy_puffer.demos.game import Game
+from daddy_puffer.demos.game import Game, check_milestone
 from daddy_puffer.demos.images import read_size
 from daddy_puffer.envs import ENV_ID
 from daddy_puffer.errors import UserError
@@ -151,6 +151,8 @@ def evaluate_student(
     folder = checkpoint if pictures else find_checkpoint(checkpoint)
     recipe, wanted = (impala.recipe, impala.goal) if impala else read_imitation(folder)
     if goal:
+        for name in goal:
+            check_milestone(name)
         wanted = replace(wanted, milestones=tuple(goal))
     with contextlib.ExitStack() as stack:
         recipe = changed(recipe, rom, random_start_steps, until, max_steps)

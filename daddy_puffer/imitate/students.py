@@ -103,7 +103,7 @@ class ImpalaStudent:
         self._half = multiplies_halves(self.device)
 
     def batches(self, demos: Demonstrations, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """All rows in random order, again and again."""
+        """All labelled rows in random order, again and again; there is at least one."""
         rows = np.concatenate([np.arange(*span) for span in demos.trained])
         rows = rows[demos.actions[rows] != UNLABELLED]
         left: NDArray[np.int64] = rows[:0]

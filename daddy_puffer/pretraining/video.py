@@ -25,7 +25,7 @@ from daddy_puffer.errors import UserError
 from daddy_puffer.pretraining.frames import HEIGHT, MOST_FRAMES, WIDTH, Array8, FrameRun, RunFacts, pack, quantise
 
 AUTO = "auto"
-SAMPLES = 200  # frames that crop and brightness are judged by, at most
+SAMPLES = 200  # frames that crop and brightness are judged by, about
 MOST_PIXELS = 1 << 23  # of one frame: more is no video of a Game Boy
 CHANGE = 24  # grey levels between a pixel's darkest and brightest, above which it is taken to change
 MIN_SHARE = 0.4  # of a line's pixels, against the line where most do, that change: the line is of the game
@@ -114,9 +114,17 @@ class Film:
             reader.close()
 
     def sample(self, every_seconds: float) -> NDArray[np.uint8]:
-        """Some frames spread over the film, `[N, h, w]`."""
-        apart = max(every_seconds, self.seconds / SAMPLES)
-        return np.stack([greys for _, greys in self.frames(apart)])
+        """Some frames spread over the film, `[N, h, w]`: some SAMPLES, however long it is."""
+        apart = max(every_seconds, self.seconds / SAMPLES)  # a recording that broke off does not say how long it is
+        kept: list[Array8] = []
+        every = 1
+        for number, (_, greys) in enumerate(self.frames(apart)):
+            if number % every:
+                continue
+            kept.append(greys)
+            if len(kept) > SAMPLES + 1:
+                kept, every = kept[::2], 2 * every
+        return np.stack(kept)
 
 
 def find_crop(sample: NDArray[np.uint8]) -> Crop:
