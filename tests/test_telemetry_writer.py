@@ -18,12 +18,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import FakeRed
 from test_telemetry import episode, rows_of
+from test_trainer import config, trainer
 
+from daddy_puffer.learner.checkpoint import find_checkpoint
+from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.telemetry import Event, Interval, ProgressRow, Record, Sink, StepRows, Telemetry
 from daddy_puffer.telemetry.lines import LineFile
 from daddy_puffer.telemetry.sinks import EpisodeCsv, JsonLines, MetricsCsv, ProgressCsv, TensorBoard
 from daddy_puffer.telemetry.step_rows import COLUMNS, StepShards
+from daddy_puffer.vector import VectorEnv
 
 
 def sampled(step: int, count: int = 2) -> StepRows:
@@ -111,6 +116,45 @@ def test_flush_returns_when_everything_is_written(tmp_path: Path) -> None:
         assert steps_of(tmp_path / "steps") == [3, 3]
 
 
+def test_flush_makes_up_for_what_a_sink_missed_and_says_when_it_cannot(tmp_path: Path) -> None:
+    """However long the next attempt is off: a checkpoint that follows must not be ahead of the logs."""
+    path = tmp_path / "e.jsonl"
+    with Telemetry([JsonLines(path), StepShards(tmp_path / "steps", ["a"])], retry_seconds=1000) as telemetry:
+        with disk_of(0):
+            telemetry.emit(Event("x", 1))
+            telemetry.emit(sampled(1))
+            assert not telemetry.flush()
+            telemetry.emit(Event("x", 2))
+            assert not telemetry.flush()
+        assert telemetry.flush()
+        assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
+        assert steps_of(tmp_path / "steps") == [1, 1]
+
+
+def test_a_checkpoint_ahead_of_the_logs_is_written_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A sink that hangs while the first checkpoint is due: no reason to lose that too."""
+    slow = Slow()
+    waits = iter([0.05, 20.0, 20.0])
+
+    def flush() -> bool:
+        whole = telemetry.flush(next(waits))
+        slow.gate.set()
+        return whole
+
+    with Telemetry([slow]) as telemetry, VectorEnv([FakeRed] * 4) as env:
+        made = trainer(config(600, save_interval=300), env, tmp_path)
+        made.before_save = flush
+        for record in made.run(StopSignals()):
+            telemetry.emit(record)
+    saved = [record.step for record in slow.taken if isinstance(record, Event) and record.name == "checkpoint"]
+    assert saved == [300, 600] and find_checkpoint(tmp_path).name == "step_600"
+    assert [text for text in caplog.messages if "ahead of the logs" in text] == [
+        "the checkpoint of step 300 is ahead of the logs: a run that is killed now and resumed there lacks rows"
+    ]
+
+
 def test_what_is_left_is_written_when_the_training_raises(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="boom"), Telemetry([JsonLines(tmp_path / "e.jsonl")]) as telemetry:
         for step in range(100):
@@ -133,6 +177,7 @@ def test_a_broken_sink_is_switched_off_and_raises_at_the_end(tmp_path: Path, cap
     ):
         for step in range(5):
             telemetry.emit(Event("x", step))
+        assert telemetry.flush()  # what is off for good is no reason to warn at every checkpoint
     assert len((tmp_path / "l.jsonl").read_text().splitlines()) == 5
     assert caplog.text.count("Failing is switched off, training goes on") == 1
 

@@ -203,7 +203,8 @@ class Trainer:
         `updates` runs those of `learner` beside the rest: a thread does, unless another way is given.
         """
         self.config, self.env, self.learner, self.replay = config, env, learner, replay
-        self.before_save: Callable[[], object] = lambda: None  # called before a checkpoint is written
+        # called before a checkpoint is written; False: the logs do not reach up to it
+        self.before_save: Callable[[], bool] = lambda: True
         # called with every step, the environment steps so far and the episodes' ids: whoever watches the run
         self.after_step: Callable[[StepBatch, int, Array], object] = lambda batch, step, episode_ids: None
         self.progress = ProgressTracker([m.name for m in MILESTONES], config.progress, env.num_envs)
@@ -353,7 +354,9 @@ class Trainer:
         """
         self._finish_update()
         self._updates.bring_back()
-        self.before_save()
+        if not self.before_save():
+            lacking = "a run that is killed now and resumed there lacks rows"
+            _log.warning("the checkpoint of step %d is ahead of the logs: %s", self.counters.steps, lacking)
         if not self.learner.is_finite():
             raise self._diverged("a parameter")
         c = self.counters

@@ -3,7 +3,7 @@
 `emit` never waits: it puts a record into a queue. The queue is bounded for sampled step rows: where the sinks cannot
 keep up they are dropped and counted. All other records are few and small (an episode 300 bytes): none is ever dropped,
 the queue grows. `flush` does wait, at most `FLUSH_SECONDS`; a trainer calls it before a checkpoint is written, so that
-a run that is killed later and resumed from there lacks nothing.
+a run that is killed later and resumed from there lacks nothing, and says so where that is not certain.
 
 A sink that cannot write because the disk is full gets what it missed later, in order; training goes on meanwhile.
 A sink that fails in another way is switched off, and its exception is raised when the context ends.
@@ -38,7 +38,7 @@ class Telemetry:
     ) -> None:
         """Take the sinks; from the start of the context on they belong to another thread."""
         self._ways = [_Way(sink, queue_rows, retry_seconds) for sink in sinks]
-        self._queue: deque[Record | threading.Event] = deque()
+        self._queue: deque[Record | _Flush] = deque()
         self._queue_rows, self._waiting_rows = queue_rows, 0
         self._changed = threading.Condition()
         self._closing = False
@@ -73,14 +73,17 @@ class Telemetry:
         self._emit_seconds += time.perf_counter() - began
 
     def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
-        """Wait until all that was emitted is written; False when that takes longer."""
+        """Wait until all that was emitted is written; False when that takes longer, or a sink cannot write.
+
+        A sink that is switched off is not waited for: it has been reported, and will write no more.
+        """
         if not self._thread.is_alive():
             return True
-        done = threading.Event()
+        flush = _Flush()
         with self._changed:
-            self._queue.append(done)
+            self._queue.append(flush)
             self._changed.notify()
-        return done.wait(seconds)
+        return flush.done.wait(seconds) and flush.whole
 
     def __enter__(self) -> Telemetry:
         """Start writing."""
@@ -118,7 +121,7 @@ class Telemetry:
             }
         )
 
-    def _next(self) -> Record | threading.Event | None:
+    def _next(self) -> Record | _Flush | None:
         """The next thing to do; None at the end. Wakes sinks up that wait for another attempt meanwhile."""
         while True:
             with self._changed:
@@ -137,15 +140,23 @@ class Telemetry:
         while (record := self._next()) is not None:
             began = time.perf_counter()
             for way in self._ways:
-                if isinstance(record, threading.Event):
-                    way.guarded(way.sink.flush)
+                if isinstance(record, _Flush):
+                    record.whole &= way.flush()
                 else:
                     way.take(record)
             self._busy_seconds += time.perf_counter() - began
-            if isinstance(record, threading.Event):
-                record.set()
+            if isinstance(record, _Flush):
+                record.done.set()
         for way in self._ways:
             way.close()
+
+
+class _Flush:
+    """Stands in the queue behind what is to be written."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.whole = True  # every sink has written everything
 
 
 class _Way:
@@ -176,6 +187,11 @@ class _Way:
         """Hand on what was missed, if it is time."""
         if self._missed and time.monotonic() >= self._retry_at:
             self._catch_up()
+
+    def flush(self) -> bool:
+        """Hand on what was missed, now; False when something still is."""
+        self._catch_up()
+        return self.guarded(self.sink.flush) and not self._missed
 
     def close(self) -> None:
         """One last attempt, then close."""
