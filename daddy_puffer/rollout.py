@@ -256,9 +256,13 @@ class FilmsBeside(Sink):
         elif event.name == "stop":
             if event.details["interrupted"]:
                 self._drop()
-            while self._running is not None:
-                self._running.process.wait()
-                self._go_on()
+            self.waits = True
+            try:
+                while self._running is not None:
+                    self._running.process.wait()
+                    self._go_on()
+            finally:
+                self.waits = False
 
     def interval(self, interval: Interval) -> None:
         """Begin the next film once the last one is done."""

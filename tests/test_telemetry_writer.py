@@ -80,7 +80,7 @@ class Slow(Sink):
         self.closed = True
 
 
-def test_emit_does_not_wait_and_only_sampled_rows_are_dropped(caplog: pytest.LogCaptureFixture) -> None:
+def test_emit_does_not_wait_and_sampled_rows_are_dropped_first(caplog: pytest.LogCaptureFixture) -> None:
     sink = Slow()
     with Telemetry([sink], queue_rows=4) as telemetry:
         began = time.perf_counter()
@@ -101,6 +101,65 @@ def test_emit_does_not_wait_and_only_sampled_rows_are_dropped(caplog: pytest.Log
     (interval,) = (r for r in sink.taken if isinstance(r, Interval))
     assert interval.values()["telemetry/dropped"] == 50 - len(rows)
     assert caplog.text.count("sampled rows are dropped") == 1
+
+
+def test_behind_a_stuck_sink_the_queue_is_bounded_and_drops_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    sink = Slow()
+    with Telemetry([sink], queue_rows=4, queue_records=30) as telemetry:
+        for step in range(100):
+            telemetry.emit(sampled(step))
+            telemetry.emit(Event("x", step))
+        assert not telemetry.flush(0.05)
+        sink.gate.set()
+        assert telemetry.flush()
+        telemetry.emit(Event("x", 100))
+    rows = [r for r in sink.taken if isinstance(r, StepRows)]
+    steps = [r.step for r in sink.taken if isinstance(r, Event)]
+    assert steps == [*range(30), 100]  # the oldest, and again what comes when there is room
+    assert 4 <= len(rows) <= 5 and telemetry.dropped == 100 - len(rows) + 70
+    assert caplog.text.count("the logs are too slow or stuck: records are dropped") == 1
+    assert "the logs lack 70 records" in caplog.text
+
+
+def test_what_a_sink_missed_is_bounded_and_drops_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "e.jsonl"
+    with Telemetry([JsonLines(path)], queue_records=10, retry_seconds=1000) as telemetry:
+        with disk_of(0):
+            for step in range(50):
+                telemetry.emit(Event("x", step))
+            assert not telemetry.flush()
+        assert telemetry.flush() and telemetry.dropped == 40
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == list(range(10))
+    assert "the logs lack 40 records" in caplog.text
+
+
+def test_the_end_waits_for_a_slow_sink_but_not_for_a_stuck_one(caplog: pytest.LogCaptureFixture) -> None:
+    class Slower(Slow):
+        def __init__(self, seconds: float) -> None:
+            super().__init__()
+            self.seconds = seconds
+            self.gate.set()
+
+        def take(self, record: Record) -> None:
+            time.sleep(self.seconds)
+            super().take(record)
+
+    slower, stuck = Slower(0.1), Slow()
+    with Telemetry([slower], close_seconds=0.5) as telemetry:
+        for step in range(10):
+            telemetry.emit(Event("x", step))
+    filming = Slower(1.5)
+    filming.waits = True
+    with Telemetry([filming], close_seconds=0.5) as telemetry:
+        telemetry.emit(Event("x", 0))
+    assert len(slower.taken) == 10 and slower.closed and filming.closed and not caplog.messages
+    began = time.monotonic()
+    with Telemetry([slower, stuck], close_seconds=0.5) as telemetry:
+        for step in range(10):
+            telemetry.emit(Event("x", step))
+    assert 0.5 <= time.monotonic() - began < 5  # the sink waits for 20 s
+    assert caplog.messages == ["Slow has been stuck for 0.5 s: the run ends without it, 9 records still wait"]
+    stuck.gate.set()
 
 
 def test_flush_returns_when_everything_is_written(tmp_path: Path) -> None:

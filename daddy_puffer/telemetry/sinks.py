@@ -29,6 +29,8 @@ class Sink:
     When it raises OSError it must be able to take the same record once more, as if nothing had been.
     """
 
+    waits = False  # for something that takes its time: the end of a run then waits as well
+
     def take(self, record: Record) -> None:
         """Take a record of any kind."""
         if isinstance(record, Interval):
