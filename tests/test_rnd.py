@@ -225,6 +225,36 @@ def test_a_million_rows_with_bad_numbers_among_them_give_sound_bonuses() -> None
     assert most > 0
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_trainer_form_is_sound_and_curious_after_a_million_steps_with_bad_numbers_among_them() -> None:
+    """A row in every batch, those of the warm-up too, is no number or beyond all sense; no use to learn from."""
+    rng = np.random.default_rng(0)
+    env = TinyVector([GridWorld() for _ in range(1000)])
+    rnd = trainer_form(env, weight=2.0)
+    batch = replace(env.reset(0), first=np.zeros(env.num_envs, bool))
+    bad = ((0, np.nan), (1, 1e30), (0, np.inf), (1, -3e38), (0, -np.inf))
+
+    def bonuses(rows: Array) -> Array:
+        given = rnd.add_to(replace(batch, observation={**batch.observation, "structured": rows}))
+        bonus = given.observation["ledger"][:, 1]
+        assert np.isfinite(bonus).all() and bonus.min() >= 0 and bonus.max() <= BONUS_LIMIT
+        np.testing.assert_array_equal(given.reward, batch.reward + np.float32(2) * bonus)
+        return bonus
+
+    usual = []
+    for number in range(1000):
+        rows = rng.uniform(-1, 1, (env.num_envs, 2)).astype(np.float32)
+        at = number % env.num_envs
+        field, value = bad[number % len(bad)]
+        rows[at, field] = value
+        usual.append(np.median(bonuses(rows)))
+    for name, weights in rnd.state_dict()["weights"].items():
+        assert torch.isfinite(weights).all(), name
+    early, late = np.mean(usual[10:30]), np.mean(usual[-100:])
+    rows[:, 0] = 3.0
+    assert 0 < late < 0.2 * early and late < 0.2 * bonuses(rows).mean()
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_moments_of_a_million_rows_are_exact(offset: float) -> None:
     rng = np.random.default_rng(0)
