@@ -154,7 +154,7 @@ def make_sinks(config: Config, folder: Path, resume: Path | None) -> list[Sink]:
         TensorBoard(folder / "tb", step),
     ]
     if config.wandb.enabled:
-        sinks.append(WeightsAndBiases(folder, config.wandb.project, folder.name, asdict(config)))
+        sinks.append(WeightsAndBiases(folder, config.wandb.project, folder.name, asdict(config), step))
     return sinks
 
 

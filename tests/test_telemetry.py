@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, PhaseTimers, Telemetry
-from daddy_puffer.telemetry.sinks import EpisodeCsv, JsonLines, MetricsCsv, TensorBoard
+from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, PhaseTimers, ProgressRow, Telemetry
+from daddy_puffer.telemetry.sinks import EpisodeCsv, JsonLines, MetricsCsv, TensorBoard, WeightsAndBiases
 from daddy_puffer.types import StepBatch
 
 COLUMNS = (
@@ -149,9 +150,142 @@ def test_tensorboard_files_can_be_read_back(tmp_path: Path):
 
     sink = TensorBoard(tmp_path)
     sink.interval(Interval.of(5, {"learner/loss": 0.25}))
-    sink.episode(episode())
+    sink.episode(episode(return_rnd=0.5, alarm_triggered=True))
+    sink.progress(BELIEVED)
     sink.close()
     read = EventAccumulator(str(tmp_path))
     read.Reload()
     assert [(e.step, e.value) for e in read.Scalars("learner/loss")] == [(5, 0.25)]
     assert [(e.step, e.value) for e in read.Scalars("episode/return_total")] == [(6, 1.5)]
+    shown = {tag: read.Scalars(tag)[0].value for tag in read.Tags()["scalars"]}
+    texts = {tag: read.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in read.Tags()["tensors"]}
+    assert {name.removesuffix("/text_summary") for name in {**shown, **texts}} - {"learner/loss"} == {
+        *(f"episode/{column}" for column in COLUMNS.split(",")), *POSTERIOR
+    }  # fmt: skip
+    assert (shown["episode/return_rnd"], shown["episode/alarm_triggered"]) == (0.5, 1.0)
+    assert texts["episode/milestones_reached/text_summary"] == "a;b"
+    assert texts["episode/savestate_tag/text_summary"] == "" and shown["posterior_upper/Boulder"] == 0.875
+
+
+def test_tensorboard_hides_what_came_after_the_checkpoint_and_nothing_else(tmp_path: Path):
+    """Nor what it wrote itself before a full disk made it go on in another file."""
+    from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    sink = TensorBoard(tmp_path)
+    for step in (5, 10, 15, 20):
+        sink.interval(Interval.of(step, {"a": step}))
+        sink.episode(episode(end_step_global=step))
+    sink.close()
+    sink = TensorBoard(tmp_path, resume_step=10)
+    sink.interval(Interval.of(12, {"a": -12}))
+    sink.episode(episode(end_step_global=12))
+    sink.close()
+    sink._writer = None  # as it is after an error
+    sink.interval(Interval.of(14, {"a": -14}))
+    sink.close()
+
+    def shown() -> list[tuple[int, float]]:
+        read = EventAccumulator(str(tmp_path))
+        read.Reload()
+        assert {e.step for e in read.Tensors("episode/map/text_summary")} <= {5, 10, 12}
+        return [(e.step, make_ndarray(e.tensor_proto).item()) for e in read.Tensors("a")]
+
+    assert shown() == [(5, 5), (10, 10), (12, -12), (14, -14)]
+    sink = TensorBoard(tmp_path)
+    sink.interval(Interval.of(3, {"a": 0.5}))
+    sink.close()
+    assert shown() == [(3, 0.5)]  # a new run in an old folder
+
+
+BELIEVED = ProgressRow(
+    step=7, milestone="Boulder", alpha=2.0, beta=1.0, mean=0.75, lower=0.125, upper=0.875, alarm_score=-1.5
+)
+POSTERIOR = {
+    "posterior_alpha/Boulder": 2.0,
+    "posterior_beta/Boulder": 1.0,
+    "posterior_mean/Boulder": 0.75,
+    "posterior_lower/Boulder": 0.125,
+    "posterior_upper/Boulder": 0.875,
+    "alarm_score/Boulder": -1.5,
+}
+
+
+def wandb_records(folder: Path) -> tuple[str, list[Any]]:
+    """Id and records of the last offline run in `folder`, whose file is a log in blocks as LevelDB has them."""
+    import wandb
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    wandb.teardown()  # its own process may still be writing
+    (path,) = (folder / "wandb" / "latest-run").glob("*.wandb")
+    data, at, whole, found = path.read_bytes(), 7, b"", []
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # all of a record, or its last part
+            found.append(Record.FromString(whole))
+            whole = b""
+    return path.stem.removeprefix("run-"), found
+
+
+def wandb_rows(records: list[Any]) -> list[dict[str, Any]]:
+    """What was logged, without what wandb itself adds."""
+    rows = [
+        {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+        for record in records
+        if record.WhichOneof("record_type") == "history"
+    ]
+    return [{name: value for name, value in row.items() if not name.startswith("_")} for row in rows]
+
+
+@pytest.fixture
+def wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without network, home folder and a look at the test's output."""
+    pytest.importorskip("wandb")
+    for name in ("CACHE", "CONFIG", "DATA"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "home"))
+    for name, value in (("MODE", "offline"), ("SILENT", "true"), ("CONSOLE", "off")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+
+
+@pytest.mark.usefixtures("wandb_offline")
+def test_wandb_has_every_field_of_every_record(tmp_path: Path):
+    with Telemetry([WeightsAndBiases(tmp_path, "tests", "night", {"seed": 3})]) as telemetry:
+        telemetry.emit(Interval.of(5, {"learner/loss": 0.25}))
+        telemetry.emit(episode(return_rnd=0.5, savestate_tag="cave_7", alarm_triggered=True))
+        telemetry.emit(BELIEVED)
+        telemetry.emit(Event("checkpoint", 8))
+    _, records = wandb_records(tmp_path)
+    interval, ended, believed = wandb_rows(records)
+    assert interval.items() >= {"step": 5, "learner/loss": 0.25}.items()
+    assert {*ended} == {"step", *(f"episode/{column}" for column in COLUMNS.split(","))}
+    assert (ended["step"], ended["episode/return_rnd"], ended["episode/alarm_triggered"]) == (6, 0.5, 1)
+    assert (ended["episode/savestate_tag"], ended["episode/map"]) == ("cave_7", "Cave, deep")
+    assert believed == {"step": 7, **POSTERIOR}
+    metrics = [record.metric for record in records if record.WhichOneof("record_type") == "metric"]
+    assert [(m.name or m.glob_name, m.step_metric) for m in metrics] == [("step", ""), ("*", "step")]
+
+
+@pytest.mark.usefixtures("wandb_offline")
+def test_a_resumed_run_is_the_same_in_wandb_and_loses_no_row_and_a_new_one_is_another(tmp_path: Path):
+    ids, steps = [], []
+    for folder, resume_step, logged in (
+        ("run", None, (5, 10, 15)),
+        ("run", 10, (12, 11)),  # an episode's row may come after an interval's
+        ("other/run", None, (5,)),  # the same name
+        ("run", None, (5,)),  # it had no checkpoint, and begins anew
+    ):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        sink = WeightsAndBiases(tmp_path / folder, "tests", "run", {}, resume_step)
+        for step in logged:
+            sink.interval(Interval.of(step, {"a": step}))
+        sink.close()
+        run_id, records = wandb_records(tmp_path / folder)
+        ids.append(run_id)
+        steps.append(tuple(row["step"] for row in wandb_rows(records)))
+    assert ids[0] == ids[1] and len({*ids}) == 3
+    assert steps == [(5, 10, 15), (12, 11), (5,), (5,)]

@@ -11,7 +11,9 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -170,21 +172,21 @@ class TensorBoard(Sink):
     """Event files in `tb/`. What its own thread has not written when the disk is full is lost."""
 
     def __init__(self, folder: Path, resume_step: int | None = None):
-        """Open a writer; after a resume it hides what was written later than `resume_step`."""
-        self._folder, self._purge = folder, None if resume_step is None else resume_step + 1
-        self._writer: Any = self._open()
+        """Open a writer; it hides what was written later than `resume_step`, everything if that is None."""
+        self._folder = folder
+        # a new run begins with a mark as well: TensorBoard hides nothing for the first that it meets
+        self._writer: Any = self._open(0 if resume_step is None else resume_step + 1)
 
     def interval(self, interval: Interval) -> None:
         """Write every scalar."""
         self._add({scalar.name: scalar.value for scalar in interval.scalars}, interval.step)
 
     def episode(self, episode: EpisodeRecord) -> None:
-        """Write the curves by episode."""
-        names = ("return_total", "return_env", "length_steps", "badges")
-        self._add({f"episode/{name}": float(getattr(episode, name)) for name in names}, episode.end_step_global)
+        """Write its numbers as scalars, the rest as text."""
+        self._add(_of_episode(episode), episode.end_step_global)
 
     def progress(self, row: ProgressRow) -> None:
-        """Write posterior mean and alarm score by milestone."""
+        """Write what is believed of a milestone."""
         self._add(_by_milestone(row), row.step)
 
     def flush(self) -> None:
@@ -201,45 +203,89 @@ class TensorBoard(Sink):
         if self._writer is not None:
             self._writer.close()
 
-    def _open(self) -> Any:
+    def _open(self, purge_step: int | None = None) -> Any:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        return SummaryWriter(str(self._folder), purge_step=self._purge)
+        return SummaryWriter(str(self._folder), purge_step=purge_step)
 
-    def _add(self, values: dict[str, float], step: int) -> None:
+    def _add(self, values: Mapping[str, float | str], step: int) -> None:
         try:
             self._writer = self._writer or self._open()
             for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+                if isinstance(value, str):
+                    self._writer.add_text(name, value, step)
+                else:
+                    self._writer.add_scalar(name, value, step)
         except OSError:
             self._writer = None  # it cannot be used again: another file at the next attempt
             raise
 
 
 class WeightsAndBiases(Sink):
-    """A wandb run kept in the run folder; `WANDB_MODE=offline` needs no network."""
+    """A wandb run kept in the run folder; `WANDB_MODE=offline` needs no network.
 
-    def __init__(self, folder: Path, project: str, name: str, config: dict[str, Any]):
-        """Start or continue the run called `name`."""
+    Environment steps are a value, `step`, that charts have as their axis: wandb's own steps only rise and would not
+    take the rows of a run that goes on from an older checkpoint. What was logged after that checkpoint stays there.
+    """
+
+    def __init__(
+        self, folder: Path, project: str, name: str, config: dict[str, Any], resume_step: int | None = None
+    ) -> None:
+        """Start a run shown as `name`; with `resume_step` go on with that of this folder, if it has one."""
         import wandb  # slow to import
 
-        self._run = wandb.init(project=project, name=name, id=name, resume="allow", dir=str(folder), config=config)
+        self._run = wandb.init(
+            project=project,
+            name=name,
+            id=_wandb_id(folder / "wandb" / "run_id", resume_step),
+            resume=None if resume_step is None else "allow",
+            dir=str(folder),
+            config=config,
+        )
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
 
     def interval(self, interval: Interval) -> None:
         """Log every scalar."""
-        self._run.log(interval.values(), step=interval.step)
+        self._log(interval.step, interval.values())
+
+    def episode(self, episode: EpisodeRecord) -> None:
+        """Log all fields, those that are text too."""
+        self._log(episode.end_step_global, _of_episode(episode))
 
     def progress(self, row: ProgressRow) -> None:
-        """Log posterior mean and alarm score by milestone."""
-        self._run.log(_by_milestone(row), step=row.step)
+        """Log what is believed of a milestone."""
+        self._log(row.step, _by_milestone(row))
 
     def close(self) -> None:
         """Finish the run."""
         self._run.finish()
 
+    def _log(self, step: int, values: Mapping[str, float | str]) -> None:
+        self._run.log({"step": step, **values})
+
+
+def _wandb_id(path: Path, resume_step: int | None) -> str:
+    """What wandb knows the run by: random, since a name may come again when its folder is gone."""
+    noted = _read_text(path).strip() if resume_step is not None and path.exists() else ""
+    if re.fullmatch("[0-9a-f]{16}", noted):
+        return noted
+    path.parent.mkdir(exist_ok=True)
+    new = secrets.token_hex(8)
+    _replace_text(path, new + "\n")
+    return new
+
+
+def _of_episode(episode: EpisodeRecord) -> dict[str, float | str]:
+    """Its fields; flags as 0 and 1."""
+    values = asdict(episode).items()
+    return {f"episode/{name}": value if isinstance(value, str) else float(value) for name, value in values}
+
 
 def _by_milestone(row: ProgressRow) -> dict[str, float]:
-    return {f"posterior_mean/{row.milestone}": row.mean, f"alarm_score/{row.milestone}": row.alarm_score}
+    names = ("alpha", "beta", "mean", "lower", "upper")
+    values = {f"posterior_{name}/{row.milestone}": getattr(row, name) for name in names}
+    return {**values, f"alarm_score/{row.milestone}": row.alarm_score}
 
 
 def _start_csv(path: Path, columns: Sequence[str], step_column: str, resume_step: int | None) -> None:
