@@ -14,7 +14,7 @@ from rich.console import Console
 
 from daddy_puffer.command_line import run_command
 from daddy_puffer.config import load_config
-from daddy_puffer.evaluate import compare, report
+from daddy_puffer.evaluate.comparison import compare, report
 from daddy_puffer.train import train
 
 ANY_NUMBER_OF_STEPS = 10**9  # the clock ends the demo

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from daddy_puffer.config import Config, EnvConfig, TrainConfig
-from daddy_puffer.evaluate import Comparison, Difference, Rate, Score, compare, completion_rates, difference, report
+from daddy_puffer.evaluate.comparison import (
+    Comparison,
+    Difference,
+    Rate,
+    Score,
+    compare,
+    completion_rates,
+    difference,
+    report,
+)
 from daddy_puffer.game.milestones import MILESTONES
 from daddy_puffer.learner.checkpoint import save_checkpoint
 from daddy_puffer.learner.learner import Learner

@@ -20,9 +20,9 @@ LAYERS = {
     **dict.fromkeys(("vector", "learner"), 5),
     **dict.fromkeys(("rollout", "command_line", "options"), 6),
     "demos": 7,
-    **dict.fromkeys(("train", "evaluate", "debug_rollout", "replay_run", "report", "imitate", "pretraining"), 8),
-    **dict.fromkeys(("train_big", "train_slim", "demo", "plugin_command", "watch", "sweep"), 9),
-    **dict.fromkeys(("cli", "plugin"), 10),
+    **dict.fromkeys(("train", "debug_rollout", "replay_run", "report", "imitate", "pretraining"), 8),
+    **dict.fromkeys(("train_big", "train_slim", "evaluate", "plugin_command", "watch", "sweep"), 9),
+    **dict.fromkeys(("cli", "demo", "plugin"), 10),
     **dict.fromkeys(("__main__", "doctor"), 11),
 }
 

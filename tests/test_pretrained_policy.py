@@ -20,7 +20,7 @@ from upstream_stand_in.runs import HOST_REWARD, OURS, SMALL, STAND_IN, Host
 from daddy_puffer import plugin
 from daddy_puffer.config import Config, EnvConfig, PolicyConfig, ReplayConfig, TrainConfig
 from daddy_puffer.errors import UserError
-from daddy_puffer.evaluate import compare
+from daddy_puffer.evaluate.comparison import compare
 from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint, load_checkpoint_config
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.policies.hierq import HierQState

@@ -36,7 +36,7 @@ from daddy_puffer.demos.game import Game, Recipe
 from daddy_puffer.demos.players import make_player
 from daddy_puffer.demos.record import record_episodes
 from daddy_puffer.errors import UserError
-from daddy_puffer.evaluate import Score, compare, report, score
+from daddy_puffer.evaluate.comparison import Score, compare, report, score
 from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.stop import StopSignals

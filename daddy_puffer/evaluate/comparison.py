@@ -1,8 +1,8 @@
-"""`python -m daddy_puffer.evaluate RUN_OR_CHECKPOINT`: a trained agent against random buttons and against the script.
+"""A trained agent against random buttons and against the script.
 
-In: a checkpoint. Out: two tables, and the same as JSON. Every player plays whole episodes from the true start of the
-game, all with the same seeds; intervals are bootstrapped over episodes (Efron 1979). The scripted player knows the
-practice cartridge only: with another ROM it is left out, and said so.
+In: a checkpoint. Out: `Comparison`, two tables of it, and the same as JSON. Every player plays whole episodes from the
+true start of the game, all with the same seeds; intervals are bootstrapped over episodes (Efron 1979). The scripted
+player knows the practice cartridge only: with another ROM it is left out, and said so.
 """
 
 from __future__ import annotations
@@ -12,19 +12,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
-from daddy_puffer.command_line import run_command
-from daddy_puffer.config import Config, load_config
+from daddy_puffer.config import Config
 from daddy_puffer.files import replacing
 from daddy_puffer.game.milestones import MILESTONES
-from daddy_puffer.learner.checkpoint import CONFIG_FILE, find_checkpoint
 from daddy_puffer.numerics.stats import bootstrap_difference_interval, bootstrap_interval
-from daddy_puffer.options import DeviceOrDefault
 from daddy_puffer.rollout import GREEDY_EPSILON, Agent, RandomAgent, is_practice, load_agent, play_episodes, play_script
 from daddy_puffer.telemetry import EpisodeRecord
 from daddy_puffer.telemetry.standing import short_name
@@ -197,28 +192,3 @@ def report(comparison: Comparison, path: Path, console: Console) -> None:
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(asdict(comparison), indent=2) + "\n", encoding="utf-8")
     console.print(f"written to {path}", soft_wrap=True)
-
-
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="run folder or checkpoint")],
-    episodes: Annotated[int, typer.Option(min=1, help="episodes of each player")] = 20,
-    epsilon: Annotated[float, typer.Option(min=0.0, max=1.0, help="random share of the trained one")] = GREEDY_EPSILON,
-    seed: Annotated[int, typer.Option(help="seed of actions and environments")] = 1000,
-    rom: Annotated[str | None, typer.Option(help="another ROM than the run's")] = None,
-    device: DeviceOrDefault = None,
-    output: Annotated[Path | None, typer.Option(help="JSON file; default: evaluation.json in the checkpoint")] = None,
-) -> None:
-    """Play a trained agent against random buttons and against the script, with intervals."""
-    checkpoint = find_checkpoint(run)
-    config = load_config(checkpoint / CONFIG_FILE, {"env.gb_path": rom, "train.device": device})
-    comparison = compare(config, checkpoint, episodes, epsilon, seed)
-    report(comparison, output or checkpoint / "evaluation.json", Console())
-
-
-def main() -> None:
-    """Run the command line."""
-    run_command(evaluate)
-
-
-if __name__ == "__main__":
-    main()
