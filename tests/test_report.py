@@ -20,13 +20,15 @@ from PIL import Image
 
 from daddy_puffer.config import load_config, save_config
 from daddy_puffer.errors import UserError
+from daddy_puffer.report.clock import Clock
 from daddy_puffer.report.command import report
 from daddy_puffer.report.curves import start_shares
 from daddy_puffer.report.drawing import compare
+from daddy_puffer.report.firsts import First, first_reached
 from daddy_puffer.report.groups import group_runs, settings_of
 from daddy_puffer.report.lineage import furthest_line, lay_out
 from daddy_puffer.report.page import films_of
-from daddy_puffer.report.runs import StateNode, Steps, load_run, read_episodes, read_metrics, read_steps
+from daddy_puffer.report.runs import Metrics, StateNode, Steps, load_run, read_episodes, read_metrics, read_steps
 from daddy_puffer.report.statistics import across, bin_edges, bin_of, binned, cumulative_distinct, rate_of, within
 from daddy_puffer.report.world import practice_world, red_world, visits
 from daddy_puffer.telemetry import EpisodeRecord, Event, Interval, ProgressRow, StepRows
@@ -244,6 +246,46 @@ def test_spawn_shares_add_up_to_one(runs: list[Path]) -> None:
     assert start_shares(replace(run, metrics=replace(run.metrics, columns={})), bin_edges(LAST_STEP, 2)) is None
 
 
+def test_the_first_episode_with_a_milestone_counts_and_the_first_from_the_true_start(runs: list[Path]) -> None:
+    table = load_run(runs[0]).episodes  # number 10 is the first with a milestone, 20 with both; 20 began at a state
+    starter, boulder = first_reached([table])
+    assert starter == First(milestone="EVENT_GOT_STARTER", step=1100, true_start_step=1100)
+    assert boulder == First(milestone="Boulder", step=2100, true_start_step=2200)
+    from_states = table.where(~table.from_true_start)
+    assert [first.true_start_step for first in first_reached([from_states])] == [None, None]
+    assert first_reached([from_states, table]) == [starter, boulder] and first_reached([]) == []
+
+
+# --- training time
+
+
+def speeds(steps: Sequence[float], values: Sequence[float]) -> Metrics:
+    return Metrics(step=np.array(steps), columns={"speed/steps_per_second": np.array(values, np.float64)})
+
+
+def test_the_lengths_of_intervals_add_up_to_the_training_time() -> None:
+    clock = Clock.of(speeds([100, 300, 400], [50.0, 20.0, 100.0]))
+    assert clock is not None
+    ends = [0.0, 100 / 50, 100 / 50 + 200 / 20, 100 / 50 + 200 / 20 + 100 / 100]
+    assert clock.seconds_at([0, 100, 300, 400]).tolist() == ends
+    assert clock.seconds_at(200) == 2 + 100 / 20 and clock.seconds_at(500) == 13 + 100 / 100
+    assert clock.steps_at([2.0, 13.0, 14.0]).tolist() == [100, 400, 500]
+
+
+def test_no_speeds_no_clock_and_gaps_are_bridged() -> None:
+    nothing = float("nan")
+    assert Clock.of(Metrics(step=np.zeros(0, np.int64), columns={})) is None
+    assert Clock.of(speeds([100], [nothing])) is None and Clock.of(speeds([100], [0.0])) is None
+    clock = Clock.of(speeds([100, 200, 200, 300], [50.0, nothing, 50.0, 100.0]))
+    assert clock is not None and clock.seconds_at(300) == 100 / 50 + 100 / 50 + 100 / 100
+
+
+@given(st.lists(st.floats(1, 1000), min_size=1, max_size=20), st.floats(0, 5000))
+def test_steps_and_seconds_are_inverse(values: list[float], step: float) -> None:
+    clock = Clock.of(speeds([100 * (n + 1) for n in range(len(values))], values))
+    assert clock is not None and clock.steps_at(clock.seconds_at(step)) == pytest.approx(step, abs=1e-6)
+
+
 # --- lineage
 
 
@@ -330,8 +372,8 @@ def test_the_page_has_everything_inside(comparison_page: Path, runs: list[Path])
     assert text.count('alt="Curriculum lineage: ') == 3
     assert not list(comparison_page.parent.glob("*.tmp"))
     figures = sorted(path.stem for path in (comparison_page.parent / "all_figures").glob("*.svg"))
-    drawn = "badges exploration_1 exploration_2 learner learning lineage_1 lineage_2 lineage_3 maps milestones"
-    assert figures == [*drawn.split(), "posteriors", "reach", "spawns", "throughput"]
+    drawn = "badges exploration_1 exploration_2 first_reached learner learning lineage_1 lineage_2 lineage_3 maps"
+    assert figures == [*drawn.split(), "milestones", "posteriors", "reach", "spawns", "throughput"]
 
 
 @pytest.mark.parametrize("kept", ["meta.json", "episodes.csv", "steps"])

@@ -16,7 +16,7 @@ import typer
 from daddy_puffer.command_line import run_command
 from daddy_puffer.errors import UserError
 from daddy_puffer.files import replacing
-from daddy_puffer.report import curves, page, pictures
+from daddy_puffer.report import curves, firsts, page, pictures
 from daddy_puffer.report.drawing import Comparison, Drawing, compare
 from daddy_puffer.report.page import DPI, Section, drawing_block, slider_block
 from daddy_puffer.report.runs import load_run
@@ -60,7 +60,7 @@ def draw(comparison: Comparison) -> tuple[list[Section], list[Drawing]]:
     plain = {
         "learning": [curves.learning(comparison)],
         "badges": [curves.badges(comparison)],
-        "milestones": [curves.milestones(comparison)],
+        "milestones": [curves.milestones(comparison), firsts.first_times(comparison)],
         "posteriors": [curves.posteriors(comparison)],
         "exploration": [
             *pictures.exploration(comparison),
@@ -72,7 +72,7 @@ def draw(comparison: Comparison) -> tuple[list[Section], list[Drawing]]:
         "throughput": [curves.throughput(comparison)],
         "learner": [curves.learner(comparison)],
     }
-    titles = {"exploration": "Exploration", "lineage": "Curriculum lineage"}
+    titles = {"milestones": "Milestones", "exploration": "Exploration", "lineage": "Curriculum lineage"}
     sections = []
     for anchor, drawings in plain.items():
         blocks = [drawing_block(drawing, title=anchor in titles) for drawing in drawings]

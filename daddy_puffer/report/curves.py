@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from daddy_puffer.report.drawing import Comparison, Drawing, lacking, last_point, metric_curve, short_name
+from daddy_puffer.report.firsts import first_reached
 from daddy_puffer.report.groups import Group
 from daddy_puffer.report.runs import Episodes, Run
 from daddy_puffer.report.statistics import Band, across, band_of, binned, mean_of, rate_of
@@ -25,6 +26,7 @@ from daddy_puffer.report.style import (
     grid_shape,
     label_ends,
     new_figure,
+    readable,
     step_axis,
 )
 from daddy_puffer.types import Array
@@ -226,12 +228,6 @@ def true_starts(run: Run) -> Episodes:
     return run.episodes.where(run.episodes.from_true_start)
 
 
-def readable(milestone: str) -> str:
-    """EVENT_GOT_STARTER as "got starter"; badges as they are."""
-    name = milestone.removeprefix("EVENT_").replace("_", " ")
-    return name.lower() if name.isupper() else name
-
-
 def start_shares(run: Run, edges: Array) -> Array | None:
     """F64 [4, B]: of the episodes begun the shares in `SPAWNS`; None where the run did not note them."""
     true_start = run.metrics.get("curriculum/true_start_share")
@@ -299,17 +295,8 @@ def _weights(comparison: Comparison, setting: str) -> str:
 
 def _milestones_by_first(runs: Sequence[Run]) -> tuple[list[str], set[str]]:
     """Milestones by the first step at which an episode had them; and those never reached from the true start."""
-    first: dict[str, int] = {}
-    honest: set[str] = set()
-    for run in runs:
-        table = run.episodes
-        rows = zip(table.end_step_global, table.milestones_reached, table.from_true_start, strict=True)
-        for step, joined, true_start in rows:
-            for name in filter(None, str(joined).split(";")):
-                first[name] = min(first.get(name, int(step)), int(step))
-                if true_start:
-                    honest.add(name)
-    return sorted(first, key=lambda name: (first[name], name)), set(first) - honest
+    found = first_reached(run.episodes for run in runs)
+    return [first.milestone for first in found], {f.milestone for f in found if f.true_start_step is None}
 
 
 def _share_reaching(group: Group, name: str, edges: Array) -> Array:

@@ -17,7 +17,6 @@ from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from daddy_puffer.report.curves import readable
 from daddy_puffer.report.drawing import Comparison, Drawing, lacking, last_point, metric_curve, short_name
 from daddy_puffer.report.groups import Group
 from daddy_puffer.report.lineage import Placed, furthest_line, lay_out
@@ -31,10 +30,11 @@ from daddy_puffer.report.style import (
     draw_band,
     label_ends,
     new_figure,
+    readable,
     short,
     step_axis,
 )
-from daddy_puffer.report.world import Place, WorldPicture, map_order, visits, world_picture
+from daddy_puffer.report.world import GROUND, Place, WorldPicture, map_order, visits, world_picture
 from daddy_puffer.types import Array
 
 SLICES = 6  # of the time of a run
@@ -43,9 +43,7 @@ HEAT_WORLD = "YlOrRd"
 MOST_MAPS = 40  # rows of maps by time
 MOST_LINEAGES = 6
 WORLD_PANEL_WIDTH = WIDTH / 3
-_GROUND = ListedColormap(
-    ["#f4f2ec", "#cfd2d6", "#e3ecd9", "#d9d4c7", "#d9d4c7", "#d9d4c7", "#b9a98c", "#b8c9ae", "#d3e4ef", "#c4bdb0"]
-)  # by attribute: walk, solid, grass, three ledges, door, tree, water, counter
+_GROUND = ListedColormap(GROUND)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,6 +88,12 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
+def readable(milestone: str) -> str:
+    """EVENT_GOT_STARTER as "got starter"; badges as they are."""
+    name = milestone.removeprefix("EVENT_").replace("_", " ")
+    return name.lower() if name.isupper() else name
+
+
 def draw_band(axes: Axes, x: Array, band: Band, colour: str, line_style: str = "-", alpha: float = 0.18) -> None:
     """A curve and what lies around it; single points get a dot."""
     good = np.isfinite(band.middle)

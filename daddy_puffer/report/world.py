@@ -18,6 +18,9 @@ from daddy_puffer.report.layout import Corner, place_maps
 from daddy_puffer.report.runs import Steps
 from daddy_puffer.types import Array
 
+GROUND = (
+    "#f4f2ec", "#cfd2d6", "#e3ecd9", "#d9d4c7", "#d9d4c7", "#d9d4c7", "#b9a98c", "#b8c9ae", "#d3e4ef", "#c4bdb0",
+)  # colours by attribute: walk, solid, grass, three ledges, door, tree, water, counter  # fmt: skip
 _SOLID = 1  # a cell's attribute (cartridge/src/format.h)
 _GRASS, _TREE, _WATER = 2, 7, 8
 
