@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Protocol
@@ -115,6 +115,7 @@ class Moment:
     state: GameState  # after the step
     new_milestones: tuple[str, ...]
     frame: Array  # u8 [144, 160, 3]
+    ended: bool  # the next one is the first of another episode
     returns: Mapping[str, float]  # what `total` is made of, by term of the game's rewards
     beliefs: tuple[Belief, ...] = ()
 
@@ -183,7 +184,7 @@ def load_beliefs(checkpoint: Path) -> dict[str, float]:
 
 def watch(
     env: AnyEnv, agent: Agent, steps: int, seed: int, beliefs: Mapping[str, float] | None = None
-) -> Iterator[Moment]:
+) -> Generator[Moment, None, None]:
     """Play `steps` steps in one environment and show each; closes it at the end.
 
     The same agent, start state and seed show the same moments. `beliefs`: chances by milestone, to be shown with them.
@@ -210,6 +211,7 @@ def watch(
                 state=state,
                 new_milestones=new,
                 frame=np.asarray(env.render()),
+                ended=bool(batch.terminated[0] or batch.truncated[0]),
                 returns=env.get_wrapper_attr("summary")()["returns"],
                 beliefs=tuple(Belief(short_name(m), mean, m in known) for m, mean in (beliefs or {}).items()),
             )

@@ -76,7 +76,7 @@ class _Pen:
 
     def __init__(self, panel: Image.Image) -> None:
         self.draw = ImageDraw.Draw(panel)
-        self._font: Any = _font()
+        self._font: Any = bitmap_font()
 
     def words(self, row: int, text: str, color: Color, right: bool = False, width: int = _RIGHT - _LEFT) -> None:
         """A line of text, cut to `width` pixels."""
@@ -148,6 +148,6 @@ def _draw_beliefs(pen: _Pen, row: int, beliefs: tuple[Belief, ...]) -> None:
         row += _LINE
 
 
-def _font() -> Any:
+def bitmap_font() -> Any:
     """Pillow's bitmap font; before 10.1 it is the only one that is built in."""
     return getattr(ImageFont, "load_default_imagefont", ImageFont.load_default)()

@@ -69,11 +69,14 @@ class VideoWriter:
         return self.count >= self._max_frames
 
     def add(self, frame: Array, caption: Caption | None = None) -> None:
-        """Take one frame u8 `[H, W, 3]`."""
+        """Take one frame u8 `[H, W, 3]` of the game."""
+        self.add_picture(compose(frame, caption))
+
+    def add_picture(self, picture: Array) -> None:
+        """Take one picture u8 `[H, W, 3]` as it is; all of a film are of one size."""
         if self.full:
             return
         self.count += 1
-        picture = compose(frame, caption)
         for file in self._files:
             file.add(picture)
 
