@@ -55,7 +55,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], config: Conf
     link.symlink_to(final.name)
     link.replace(folder / LATEST)
     _sync(folder)
-    for old in _by_step(folder)[:-keep]:
+    for old in by_step(folder)[:-keep]:
         if old != final:
             _remove(_aside(old))
     return final
@@ -71,9 +71,20 @@ def find_checkpoint(path: Path) -> Path:
         if (candidate / STATE_FILE).is_file():
             return candidate.resolve()
     for folder in (path, path / "checkpoints"):  # the link is missing, the folders may be there
-        if folder.is_dir() and (found := _by_step(folder)):
+        if folder.is_dir() and (found := by_step(folder)):
             return found[-1].resolve()
     raise UserError(f"no checkpoint in {path}: give a run folder, its checkpoints/step_<N>, or train first")
+
+
+def by_step(folder: Path) -> list[Path]:
+    """The complete ones in a `checkpoints` folder, oldest first."""
+    found = [path for path in folder.glob("step_*") if path.name[5:].isdigit() and (path / STATE_FILE).is_file()]
+    return sorted(found, key=step_in_name)
+
+
+def step_in_name(path: Path) -> int:
+    """N of a folder `step_<N>`."""
+    return int(path.name.removeprefix("step_"))
 
 
 def checkpoint_step(path: Path) -> int:
@@ -183,12 +194,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _by_step(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
-    found = [path for path in folder.glob("step_*") if path.name[5:].isdigit() and (path / STATE_FILE).is_file()]
-    return sorted(found, key=lambda path: int(path.name[5:]))
 
 
 def _aside(checkpoint: Path) -> Path:
