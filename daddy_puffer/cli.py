@@ -13,7 +13,7 @@ COMMANDS = {
     "train_big": "train a HierQ agent, every setting an option",
     "train_slim": "train a slim HierQ agent with the settings of a file",
     "sweep": "search for hyperparameters with many runs, resumable",
-    "evaluate": "compare a trained agent with random buttons and the script",
+    "evaluate": "compare a trained agent with others, also over training; GIFs",
     "report": "what runs did: one page with curves, maps and videos",
     "debug_rollout": "look at a rollout: a line a step, flags, films",
     "replay": "play recorded buttons again, compare the memory, film",
