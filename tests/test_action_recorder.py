@@ -212,6 +212,25 @@ def test_workers_record_and_a_run_without_a_folder_does_not(tmp_path: Path) -> N
     assert RedFactory(settings(**{"train.record_episodes": "none"}), None, tmp_path).recordings is None
 
 
+@pytest.mark.parametrize("ended_by", ["close", "reset"])
+def test_a_step_that_nobody_waited_for_is_recorded_as_a_whole(
+    tmp_path: Path, ended_by: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = settings(**{"train.vectorization": "threads", "train.num_workers": 2})
+    save_config(config, tmp_path / "config.yaml")
+    with make_vector(config, 3, recordings=tmp_path / "recordings") as env:
+        env.reset(seed=0)
+        for _ in range(4):
+            env.step(np.full(3, 3))
+        env.send(np.full(3, 2))
+        if ended_by == "reset":
+            env.reset(seed=1)
+    assert [read(path).chain.actions.tolist() for path in recordings(tmp_path)] == [[3, 3, 3, 3, 2]] * 3
+    for path in recordings(tmp_path):
+        replay(path)
+    assert capsys.readouterr().out.count("same RAM hash after 5 actions") == 3
+
+
 def test_a_full_disk_does_not_end_the_game(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "recordings").write_text("a file is in the way")
     env = game(tmp_path)

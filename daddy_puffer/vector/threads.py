@@ -10,6 +10,7 @@ and every row is the same. An environment that nobody can play ahead is stepped 
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,6 +51,7 @@ class Threads(pufferlib.vector.Serial):
         self._ends = np.cumsum(self.agents_per_env)
         self._actions: Array | None = None  # of a step that was sent
         self._done: set[int] = set()  # played ahead
+        self._left: list[int] = []  # environments whose step is not done, last one first
         self._crew = Crew(num_workers)
 
     def async_reset(self, seed: int | list[int] = 42) -> None:
@@ -62,6 +64,7 @@ class Threads(pufferlib.vector.Serial):
         self._actions = np.array(pufferlib.vector.send_precheck(self, actions))
         players = [number for number, play in enumerate(self._ahead) if play and not self.envs[number].done]
         self._done = set(range(len(self.envs))).difference(players)
+        self._left = list(range(len(self.envs)))[::-1]
         self._crew.start(self._play, players)
 
     def recv(self) -> tuple[Any, ...]:
@@ -72,9 +75,9 @@ class Threads(pufferlib.vector.Serial):
         """
         if self._actions is not None:
             self.infos = []
-            for number, env in enumerate(self.envs):
-                self._wait_for(number)
-                info = self._step(number, env)
+            while self._left:
+                self._wait_for(self._left[-1])
+                info = self._step(self._left.pop())
                 if info:
                     self.infos.append(info)
             self._actions = None
@@ -84,6 +87,7 @@ class Threads(pufferlib.vector.Serial):
     def close(self) -> None:
         """End the threads and close the environments; may be called twice."""
         if self._crew.close():  # an emulator that hangs cannot be switched off
+            self._finish_step()
             for env in self.envs:
                 env.close()
         self.envs = []
@@ -93,9 +97,9 @@ class Threads(pufferlib.vector.Serial):
         assert play is not None and actions is not None
         play(int(actions[self._ends[number] - 1]))  # such an environment has one agent
 
-    def _step(self, number: int, env: Any) -> Any:
+    def _step(self, number: int) -> Any:
         assert self._actions is not None
-        end = self._ends[number]
+        env, end = self.envs[number], self._ends[number]
         try:
             if env.done:
                 return env.reset()[1]
@@ -117,9 +121,16 @@ class Threads(pufferlib.vector.Serial):
             self._done.add(done)
 
     def _settle(self) -> None:
-        """Let go of a step that was sent and not received."""
+        """End a step that was sent and not received."""
         try:
             self._crew.finish(self.timeout_seconds)
         except TimeoutError as silence:
             raise WorkerError(f"an environment has been {silence}; is the machine overloaded?") from None
+        self._finish_step()
+
+    def _finish_step(self) -> None:
+        """Do the rest of the step: its frames have passed, so whoever takes notes of actions has to see them."""
+        while self._left:
+            with contextlib.suppress(Exception):  # nobody is there for it any more
+                self._step(self._left.pop())
         self._actions = None
