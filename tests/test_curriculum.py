@@ -243,12 +243,19 @@ def test_a_full_disk_does_not_stop_the_game(tmp_path: Path, caplog: pytest.LogCa
 def test_a_state_from_elsewhere_is_played_and_nothing_of_it_is_kept(played: Curriculum, tmp_path: Path) -> None:
     state, _ = played.registry.load(played.registry.states()[-1]) or pytest.fail("not found")
     env = game(tmp_path)
-    observation, _ = env.reset(seed=1, options={"state": state})
-    assert observation["episode"][2] == 0
+    start, _ = env.reset(seed=1)
+    observation, _ = env.reset(options={"state": state})
+    number = observation["episode"][2]
+    assert number > 0 and start["episode"][2] == 0
     assert env.get_wrapper_attr("game_state").map_id == played.registry.states()[-1].map_id
     for action in buttons(119):
-        env.step(action)
+        observation, *_ = env.step(action)
+        assert observation["episode"][2] == number
+    assert env.step(np.int64(0))[4]["savestate_tag"] == "foreign"  # in its full length, as from the true start
     assert env.registry.states() == []
+    other, _ = env.reset(options={"state": env.get_wrapper_attr("save_state")()})
+    assert other["episode"][2] not in (0, number)
+    assert env.reset(options={"state": state})[0]["episode"][2] == number
     env.close()
 
 

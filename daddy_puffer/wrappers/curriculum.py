@@ -1,7 +1,8 @@
 """`Curriculum`: episodes begin where others got to, and what is reached for the first time is kept to begin there.
 
 In: an `EpsilonEnv` over a game that can be saved. Out: the same observation with `episode[2]` = number of the state
-that the episode began from (0 = the true start), and `info["savestate_tag"]` at an episode's end.
+that the episode began from (0 = the true start), and `info["savestate_tag"]` at an episode's end: `FOREIGN` where the
+episode began at a state that somebody else gave.
 
 A state is kept when a map is entered for the first time in the episode, or a milestone is reached (a badge, a gym
 leader, a story event, a key item), or, with `cell_size`, a cell of so many squares is; only where the player is free to
@@ -20,6 +21,7 @@ import hashlib
 import logging
 import os
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +40,7 @@ from daddy_puffer.swarm import Candidates, Chain, Machine, SavedState, StateFact
 from daddy_puffer.types import FLAGS_FIELD, SPAWN_FIELD, EpisodeFlag
 from daddy_puffer.wrappers.epsilon import Observation, owner
 
+FOREIGN = "foreign"  # tag of a start that is in no registry: another swarm's
 BLOCK_SQUARES = 4  # a side of what counts as one place
 STEPS_BETWEEN_SAVES = 16  # at least: saving takes as long as 50 steps
 STEPS_BETWEEN_REFRESHES = 2048  # at least, where the cell has a state already: so it costs 3 % at most
@@ -98,7 +101,8 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._try(self.registry.refresh)
         if options and options.get("state") is not None:  # somebody else's: no way to it is known
             observation, info = self.env.reset(seed=seed, options=options)
-            return self._begin(observation, None, None), info
+            number = zlib.crc32(options["state"]) & 0x7FFFFFFF or 1
+            return self._begin(observation, None, None, (FOREIGN, number)), info
         for _ in range(_ATTEMPTS):
             saved = self._draw()
             if saved is None:
@@ -139,10 +143,6 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         return {**self.env.get_wrapper_attr("summary")(), "savestate_tag": self._tag}
 
     @property
-    def _tag(self) -> str:
-        return self._spawn.tag if self._spawn else ""
-
-    @property
     def _state(self) -> GameState:
         return self._game.game_state
 
@@ -169,15 +169,17 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         except UserError as error:
             self.registry.quarantine(saved.tag, str(error))
             return None
-        return self._begin(observation, saved, chain), info
+        return self._begin(observation, saved, chain, (saved.tag, saved.spawn_id)), info
 
-    def _begin(self, observation: Observation, spawn: SavedState | None, chain: Chain | None) -> Observation:
-        """Forget the last episode; without `chain` nothing is kept in this one."""
+    def _begin(
+        self, observation: Observation, spawn: SavedState | None, chain: Chain | None, origin: tuple[str, int] = ("", 0)
+    ) -> Observation:
+        """Forget the last episode; without `chain` nothing is kept in this one. `origin`: tag and number."""
         state = self._state
         self._episode += 1
         self._going = True
         self._spawn, self._chain, self._wait = spawn, chain, self._game.last_wait
-        self._spawn_id = spawn.spawn_id if spawn else 0
+        self._tag, self._spawn_id = origin
         self._actions = bytearray()
         self._next_save = 1
         self._label = ""
