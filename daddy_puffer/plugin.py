@@ -14,6 +14,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import json
 import multiprocessing
 import multiprocessing.process
 import os
@@ -32,11 +33,18 @@ from daddy_puffer.errors import UserError
 HOST = "pokemonred_puffer"
 HOST_REWARD = "baseline.ObjectRewardRequiredEventsMapIdsFieldMoves"  # its default
 _TYPES: dict[Any, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool}  # of options, by annotation
+# of its `env` section, what writes into the game's memory or presses buttons of its own
+ACTS_ON_THE_GAME = (
+    "auto_flash", "auto_next_elevator_floor", "auto_pokeflute", "auto_remove_all_nonuseful_items",
+    "auto_solve_strength_puzzles", "auto_teach_cut", "auto_teach_strength", "auto_teach_surf", "auto_use_cut",
+    "auto_use_strength", "auto_use_surf", "disable_ai_actions", "disable_wild_encounters", "infinite_health",
+    "infinite_money", "infinite_safari_steps", "insert_saffron_guard_drinks", "perfect_ivs", "skip_safari_zone",
+)  # fmt: skip
 _registries: dict[Path, Any] = {}  # of save states, by folder
 NAMES = {
     "policies": ("HierQ", "HierQRNN"),
     "rewards": ("FastRequiredEvents", "ProgressReward", "Shaped"),
-    "wrappers": ("EpsilonEnv", "Curriculum", "Novelty", "RND", "Bayes", "Patience"),
+    "wrappers": ("EpsilonEnv", "ActionRecorder", "Curriculum", "Novelty", "RND", "Bayes", "Patience"),
 }
 
 
@@ -73,6 +81,7 @@ def _wrapper(name: str) -> Any:
         raise UnknownName(f"daddy_puffer has no wrapper {name!r}: there are {', '.join(NAMES['wrappers'])}")
     return {
         "EpsilonEnv": lambda: wrap_epsilon,
+        "ActionRecorder": lambda: functools.partial(wrap_recorder, _folder_of_run("recordings")),
         "Curriculum": _curriculum,
         "Novelty": lambda: _shared_among_workers(name, "counts", "run_wide_counts"),
         "Bayes": lambda: _shared_among_workers(name, "posteriors", "run_wide_posteriors"),
@@ -96,8 +105,11 @@ def _patience() -> Any:
 
 def _curriculum() -> Any:
     _let_truncation_end()
-    started = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return functools.partial(wrap_curriculum, Path("savestates") / f"{started}_{os.getpid()}")
+    return functools.partial(wrap_curriculum, _folder_of_run("savestates"))
+
+
+def _folder_of_run(kind: str) -> Path:
+    return Path(kind) / f"{datetime.now().strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
 
 
 @functools.cache
@@ -202,6 +214,40 @@ def wrap_epsilon(env: Any, options: Any) -> Any:
     return _wrap(HostedEpsilonEnv, hosted, options)
 
 
+def wrap_recorder(default_folder: Path, env: Any, options: Any) -> Any:
+    """`ActionRecorder` over our `EpsilonEnv`; options: `folder` of the recordings, `best_only`.
+
+    Raises:
+        UserError: unknown option, or another place in the list of wrappers.
+    """
+    from daddy_puffer.wrappers.curriculum import machine_of
+    from daddy_puffer.wrappers.hosted import HostedActionRecorder, HostedEpsilonEnv
+
+    if not isinstance(env, HostedEpsilonEnv):  # it has to see every state that the game is given
+        raise UserError("wrapper daddy_puffer.ActionRecorder belongs right behind daddy_puffer.EpsilonEnv")
+    settings = _plain(options)
+    folder = Path(str(settings.pop("folder", None) or default_folder)).expanduser().absolute()
+    game: Any = env.unwrapped
+    with open(game.init_state_path, "rb") as file:
+        game.pyboy.load_state(file)  # as the first reset will
+    machine = machine_of(env, host_tag(game))
+    return _wrap(HostedActionRecorder, env, settings, folder=folder, machine=machine, states_in=_states_in)
+
+
+def _states_in(info: dict[str, Any]) -> list[bytes]:
+    """Save states that the host takes along: it gives the newest of the furthest to all environments."""
+    return list(info.get("state", {}).values())
+
+
+def host_tag(game: Any) -> str:
+    """`Machine.host` for the host's environment: its name and, as JSON, those settings that act on the game."""
+    found = {name: getattr(game, name, False) for name in ACTS_ON_THE_GAME}
+    found["infinite_safari_steps"] = getattr(game, "infinte_safari_steps", False)  # its spelling
+    if found["disable_wild_encounters"]:
+        found["disable_wild_encounters"] = sorted(game.disable_wild_encounters_maps) or True
+    return f"{HOST} {json.dumps({name: value for name, value in found.items() if value}, sort_keys=True)}"
+
+
 def wrap_patience(env: Any, options: Any) -> Any:
     """`Patience` over our `EpsilonEnv`; a new episode begins at the initial state."""
     wrapped = _wrap(_ours("Patience"), env, options)
@@ -229,7 +275,7 @@ def wrap_curriculum(default_folder: Path, env: Any, options: Any) -> Any:
         return env
     _play_episodes(env)
     if folder not in _registries:  # one for all environments of a process, and for its children
-        _registries[folder] = _ours("open_registry")(folder, config, env)
+        _registries[folder] = _ours("open_registry")(folder, config, env, host_tag(env.unwrapped))
     return _ours("Curriculum")(env, config, _registries[folder])
 
 
@@ -250,7 +296,7 @@ def _wrap(wrapper: Any, env: Any, options: Any, /, **shared: Any) -> Any:
             wanted = parameters[option].annotation if option in parameters else ""
             if not isinstance(value, _TYPES.get(wanted, object)):
                 raise TypeError(f"{option} must be of type {wanted}, got {value!r}")
-        inspect.signature(wrapper).bind(env, **settings)
+        inspect.signature(wrapper).bind(env, **settings, **shared)
     except TypeError as error:
         raise UserError(f"wrapper daddy_puffer.{name}: {error}") from error
     if name != "EpsilonEnv":

@@ -1,5 +1,7 @@
 """`daddy-puffer replay FILE`: plays recorded buttons again from the true start and compares the memory.
 
+What was recorded in another project's environment, which does more to the game than press buttons, is played there.
+
 In: a recording of `wrappers.ActionRecorder` (`recordings/*.npz`), or a state of the curriculum (`savestates/<tag>`, any
 of its three files). Out: "same RAM hash" and exit code 0, or where the memory differs first and exit code 1; a film.
 """
@@ -12,10 +14,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from daddy_puffer.command_line import run_command
@@ -23,9 +25,11 @@ from daddy_puffer.config import Config, load_config
 from daddy_puffer.envs import make_red_env
 from daddy_puffer.envs.red import RedEnv
 from daddy_puffer.errors import UserError
+from daddy_puffer.plugin_replay import RecordedGame, hosted_game, hosted_machine
 from daddy_puffer.swarm import Chain, Machine
 from daddy_puffer.telemetry.video import Caption, VideoWriter
 from daddy_puffer.types import Action
+from daddy_puffer.wrappers import machine_of
 from daddy_puffer.wrappers.action_recorder import Recording, ram_hash
 
 FILM_FPS = 15.0
@@ -59,8 +63,7 @@ def replay(
 ) -> None:
     """Play recorded buttons again and compare the memory."""
     script = read_script(file)
-    settings = load_config(config or _config_of_run(file), {"env.gb_path": rom})
-    env = _same_machine(settings, script)
+    env = _game_of(script, file, config, rom)
     if not 0 <= until <= len(script.chain.actions):
         raise UserError(f"--until {until}: there are {len(script.chain.actions)} actions")
     with contextlib.closing(env), contextlib.ExitStack() as stack:
@@ -94,7 +97,7 @@ def read_script(file: Path) -> Script:
     return Script(chain=recording.chain, machine=recording.machine, ram_hashes=dict(hashes), state_sha256=None)
 
 
-def compare(env: RedEnv, script: Script, until: int = 0, writer: VideoWriter | None = None) -> str:
+def compare(env: RedEnv | RecordedGame, script: Script, until: int = 0, writer: VideoWriter | None = None) -> str:
     """Play the first `until` actions (0 = all); returns what to say when everything is the same.
 
     Raises:
@@ -122,7 +125,7 @@ def compare(env: RedEnv, script: Script, until: int = 0, writer: VideoWriter | N
     return f"same RAM hash after {same} actions ({checked} compared, {last} actions played)"
 
 
-def play(env: RedEnv, chain: Chain, until: int) -> Iterator[tuple[int, Action, float]]:
+def play(env: RedEnv | RecordedGame, chain: Chain, until: int) -> Iterator[tuple[int, Action, float]]:
     """Play a chain as `Chain` says; yields actions taken so far, the action and its reward."""
     position = 0
     for wait, length in zip(chain.waits.tolist(), chain.lengths.tolist(), strict=True):
@@ -132,25 +135,23 @@ def play(env: RedEnv, chain: Chain, until: int) -> Iterator[tuple[int, Action, f
             if position == until:
                 return
             position += 1
-            _, reward, _, _, _ = env.step(int(action))
+            _, reward, _, _, _ = env.step(np.int64(action))
             yield position, Action(int(action)), float(reward)
 
 
-def _same_machine(config: Config, script: Script) -> RedEnv:
+def _game_of(script: Script, file: Path, config: Path | None, rom: str | None) -> RedEnv | RecordedGame:
     """The game of the script.
 
     Raises:
-        UserError: ROM, initial state or emulator are others.
+        UserError: ROM, initial state, emulator or the host's settings are others, or the host is not here.
     """
-    steps = len(script.chain.actions) + 1
-    settings = replace(config.env, max_steps=steps, action_freq=script.machine.action_freq)
-    env = make_red_env(settings, config.rewards, progress=config.progress_reward)
-    ours = Machine(
-        rom_sha256=hashlib.sha256(env.rom_path.read_bytes()).hexdigest(),
-        start_sha256=hashlib.sha256(env.save_state()).hexdigest(),
-        action_freq=env.action_freq,
-        emulator=f"PyBoy {version('pyboy')}",
-    )
+    env: RedEnv | RecordedGame
+    if script.machine.host:
+        env = hosted_game(script.machine, config, rom)
+        ours = hosted_machine(env)
+    else:
+        env = _own_game(load_config(config or _config_of_run(file), {"env.gb_path": rom}), script)
+        ours = machine_of(env)
     for name, value in asdict(script.machine).items():
         if getattr(ours, name) != value:
             env.close()
@@ -160,10 +161,16 @@ def _same_machine(config: Config, script: Script) -> RedEnv:
     return env
 
 
+def _own_game(config: Config, script: Script) -> RedEnv:
+    steps = len(script.chain.actions) + 1
+    settings = replace(config.env, max_steps=steps, action_freq=script.machine.action_freq)
+    return make_red_env(settings, config.rewards, progress=config.progress_reward)
+
+
 def _state_script(sidecar: Path, actions: Path) -> Script:
     try:
         facts = json.loads(sidecar.read_text(encoding="utf-8"))
-        machine = Machine(**{field.name: facts[field.name] for field in fields(Machine)})
+        machine = Machine(**{f.name: facts[f.name] for f in fields(Machine) if f.name in facts})
         chain = Chain.from_bytes(actions.read_bytes())
         return Script(chain=chain, machine=machine, ram_hashes={}, state_sha256=str(facts["sha256"]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,26 @@ def test_another_machine_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").unlink()  # the defaults then, which are right
     with pytest.raises(UserError, match=r"--until 251: there are 250 actions"):
         replay(path, until=251)
+
+
+def test_what_another_project_recorded_is_refused_with_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pokemonred_puffer", None)
+    recorded = read(long_one(tmp_path))
+    for host, message in (
+        (
+            'pokemonred_puffer {"infinite_money": true}',
+            "in pokemonred_puffer with .*: infinite_money: true; here",
+        ),
+        ("pokemonred_puffer {", "only recordings of our own game"),
+        ("another", "only recordings of our own game"),
+    ):
+        path = tmp_path / "hosted.npz"
+        path.write_bytes(replace(recorded, machine=replace(recorded.machine, host=host)).to_bytes())
+        with pytest.raises(UserError, match=message) as caught:
+            replay(path)
+        assert "\n" not in str(caught.value)
 
 
 def milestone(env: AnyEnv, index: int) -> None:

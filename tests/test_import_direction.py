@@ -20,10 +20,11 @@ LAYERS = {
     **dict.fromkeys(("vector", "learner"), 5),
     **dict.fromkeys(("rollout", "command_line", "options"), 6),
     "demos": 7,
-    **dict.fromkeys(("train", "debug_rollout", "replay_run", "report", "imitate", "pretraining"), 8),
+    **dict.fromkeys(("train", "debug_rollout", "report", "imitate", "pretraining"), 8),
     **dict.fromkeys(("train_big", "train_slim", "evaluate", "plugin_command", "watch", "sweep"), 9),
     **dict.fromkeys(("cli", "demo", "plugin"), 10),
-    **dict.fromkeys(("__main__", "doctor"), 11),
+    **dict.fromkeys(("__main__", "doctor", "plugin_replay"), 11),
+    "replay_run": 12,
 }
 
 # Libraries that only some parts may know.

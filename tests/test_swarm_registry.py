@@ -132,6 +132,18 @@ def test_a_bad_state_goes_into_quarantine(tmp_path: Path, suffix: str, content: 
     assert not list(tmp_path.glob(f"{bad.tag}*"))
 
 
+def test_states_of_another_host_are_not_ours_and_older_ones_had_none(tmp_path: Path) -> None:
+    saved = registry(tmp_path).register(STATE, facts(), CHAIN)
+    path = tmp_path / f"{saved.tag}.json"
+    older = json.loads(path.read_text())
+    assert older.pop("host") == ""
+    path.write_text(json.dumps(older))
+    assert fresh(tmp_path) == [saved]
+    hosted = registry(tmp_path, machine=replace(MACHINE, host="another {}"))
+    hosted.refresh(force=True)
+    assert hosted.load(saved) is None and "made with another host" in next(tmp_path.glob("*/*.txt")).read_text()
+
+
 def test_a_sidecar_with_wrong_types_goes_into_quarantine(tmp_path: Path) -> None:
     saved = registry(tmp_path).register(STATE, facts(), CHAIN)
     path = tmp_path / f"{saved.tag}.json"

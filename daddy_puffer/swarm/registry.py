@@ -132,6 +132,7 @@ class SavedState(StateFacts):
     start_sha256: str  # of the initial state, as the emulator saves it
     action_freq: int  # frames an action lasts
     emulator: str  # name, version
+    host: str = ""  # as in `Machine`
     format: int  # of the save state: its first byte
 
     @property
@@ -147,12 +148,13 @@ class SavedState(StateFacts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What a save state belongs to: it is of no use elsewhere."""
+    """What a save state and the way to it belong to: they are of no use elsewhere."""
 
     rom_sha256: str
     start_sha256: str
     action_freq: int
     emulator: str
+    host: str = ""  # another project's environment and what of its settings acts on the game; empty = our own
 
 
 class StateRegistry:
@@ -362,7 +364,7 @@ def eviction_order(states: list[SavedState], tallies: Tallies) -> list[SavedStat
 
 def _parse(data: bytes) -> SavedState:
     try:
-        values = json.loads(data)
+        values = {"host": "", **json.loads(data)}  # older sidecars do not name it
         saved = SavedState(**{f.name: values[f.name] for f in fields(SavedState)})
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _Bad(f"the sidecar cannot be read ({type(error).__name__}: {error})") from error

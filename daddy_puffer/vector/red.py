@@ -20,6 +20,7 @@ from daddy_puffer.wrappers import (
     Patience,
     SharedPosteriors,
     VisitCounts,
+    machine_of,
     open_registry,
 )
 
@@ -55,19 +56,17 @@ class RedFactory:
         env: AnyEnv = EpsilonEnv(game, config.env.frame_stack)
         if self.recordings is not None:  # inside Curriculum: it sees what the game is given
             best_only = self.config.train.record_episodes == "best"
-            env = ActionRecorder(env, self.recordings, self._registry_of(env), best_only=best_only)
+            env = ActionRecorder(env, self.recordings, machine_of(env), best_only=best_only)
         if self.savestates is not None:
-            env = Curriculum(env, self.config.curriculum, self._registry_of(env))
+            env = Curriculum(env, self.config.curriculum, self._registry_of(env, self.savestates))
         return self._with_bonuses(env)
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process gets: it opens the registry itself."""
         return {**self.__dict__, "_registry": None}
 
-    def _registry_of(self, env: AnyEnv) -> StateRegistry:
+    def _registry_of(self, env: AnyEnv, folder: Path) -> StateRegistry:
         if self._registry is None:
-            # without a curriculum there is no such folder: the registry has no states then
-            folder = self.savestates or Path("savestates")
             self._registry = open_registry(folder, self.config.curriculum, env)
         return self._registry
 

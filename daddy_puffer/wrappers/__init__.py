@@ -2,7 +2,7 @@
 
 from daddy_puffer.wrappers.action_recorder import ActionRecorder
 from daddy_puffer.wrappers.bayes import Bayes, SharedPosteriors, run_wide_posteriors
-from daddy_puffer.wrappers.curriculum import Curriculum, open_registry
+from daddy_puffer.wrappers.curriculum import Curriculum, machine_of, open_registry
 from daddy_puffer.wrappers.epsilon import EpsilonEnv
 from daddy_puffer.wrappers.novelty import Novelty, VisitCounts, run_wide_counts
 from daddy_puffer.wrappers.patience import Patience
@@ -16,6 +16,7 @@ __all__ = [
     "Novelty",
     "Patience",
     "VisitCounts",
+    "machine_of",
     "open_registry",
     "run_wide_counts",
     "Bayes",

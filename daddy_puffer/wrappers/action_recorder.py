@@ -3,7 +3,7 @@
 In: an `EpsilonEnv` over a game that can be saved, directly (a `Curriculum` goes around it: then what the recorder sees
 is what the game is given). Out: the same, and at an episode's end `<folder>/<name>.npz`, a `Recording`: the buttons,
 the frames waited, and a hash of the work RAM every `CHECK_STEPS` actions and at the end. An episode that began at a
-state of the registry has the buttons that lead to that state before its own, also when its parents have been evicted.
+state with `options["way"]`, its `Chain`, has those buttons before its own, also when the state's parents are gone.
 `daddy-puffer replay` plays a recording again and compares.
 """
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from daddy_puffer.errors import UserError
 from daddy_puffer.files import read_archive, replacing
 from daddy_puffer.game.milestones import milestones_reached
-from daddy_puffer.swarm import Chain, Machine, StateRegistry
+from daddy_puffer.swarm import Chain, Machine
 from daddy_puffer.wrappers.epsilon import Observation, owner
 
 WORK_RAM = slice(0xC000, 0xE000)  # addresses
@@ -94,15 +94,15 @@ class ActionRecorder(gymnasium.Wrapper[Observation, np.int64, Observation, np.in
     """See the module's text."""
 
     def __init__(
-        self, env: gymnasium.Env[Observation, np.int64], folder: Path, registry: StateRegistry, *, best_only: bool
+        self, env: gymnasium.Env[Observation, np.int64], folder: Path, machine: Machine, *, best_only: bool
     ) -> None:
-        """Recordings go to `folder`; `registry` is the curriculum's, or one without states.
+        """Recordings go to `folder`; `machine` is what `env` plays.
 
         `best_only`: only an episode that reached more milestones than any recorded so far by this run, or as many in
         fewer actions.
         """
         super().__init__(env)
-        self._folder, self._registry, self._best_only = folder, registry, best_only
+        self._folder, self._machine, self._best_only = folder, machine, best_only
         self._memory: Any = env.get_wrapper_attr("memory")
         self._visited_cells: Any = env.get_wrapper_attr("visited_cells")
         self._game: Any = owner(env, "last_wait")
@@ -113,12 +113,15 @@ class ActionRecorder(gymnasium.Wrapper[Observation, np.int64, Observation, np.in
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Keep the last episode, start the next one."""
-        self._finish()
+        """Keep the last episode, start the next one.
+
+        `options["way"]`: the `Chain` to `options["state"]`; `options["savestate_tag"]`: its name.
+        """
+        ended = self._finish()
         observation, info = self.env.reset(seed=seed, options=options)
-        self._tag = ""
-        state = (options or {}).get("state")
-        self._chain = Chain.empty() if state is None else self._way_to(state)
+        options = options or {}
+        self._tag = options.get("savestate_tag", "")
+        self._chain = self._way_to_start(options, ended)
         self._wait, self._return = self._game.last_wait, 0.0
         self._milestones = observation["milestones"]
         self._checks: list[tuple[int, bytes]] = []
@@ -142,25 +145,28 @@ class ActionRecorder(gymnasium.Wrapper[Observation, np.int64, Observation, np.in
     def _check(self, chain: Chain) -> None:
         self._checks.append((len(chain.actions) + len(self._actions), ram_hash(self._memory)))
 
-    def _way_to(self, state: bytes) -> Chain | None:
-        """The buttons from the true start to a state of the registry; None for any other."""
-        digest = hashlib.sha256(state).hexdigest()
-        saved = next((saved for saved in self._registry.states() if saved.sha256 == digest), None)
-        loaded = self._registry.load(saved) if saved is not None else None
-        if saved is None or loaded is None:
-            return None
-        self._tag = saved.tag
-        return loaded[1]
+    def _way_to_start(self, options: dict[str, Any], ended: Chain | None) -> Chain | None:
+        """How to get where an episode has just begun, None where nobody knows; `ended`: where the last one ended."""
+        return Chain.empty() if options.get("state") is None else options.get("way")
 
-    def _finish(self) -> None:
-        """Write the episode, if it is one to keep, and forget it."""
-        chain, actions = self._chain, bytes(self._actions)
+    def _whole(self) -> Chain | None:
+        """How to get from the true start to where the game is."""
+        if self._chain is None or not self._actions:
+            return self._chain
+        return self._chain.then(self._wait, bytes(self._actions), self._visited_cells())
+
+    def _finish(self) -> Chain | None:
+        """Write the episode, if it is one to keep, and forget it; returns the way to where it ended."""
+        whole = self._whole()
+        if whole is not None and self._actions:
+            self._keep(whole)
         self._chain = None
         self._actions.clear()
-        if chain is None or not actions:
-            return
+        return whole
+
+    def _keep(self, whole: Chain) -> None:
+        """Write the episode as far as it is, if it is one to keep."""
         names = milestones_reached(self._milestones.tobytes())
-        whole = chain.then(self._wait, actions, self._visited_cells())
         try:
             if not self._best_only or self._is_best(len(names), len(whole.actions)):
                 self._write(whole, names)
@@ -181,7 +187,7 @@ class ActionRecorder(gymnasium.Wrapper[Observation, np.int64, Observation, np.in
         checks = [*(check for check in self._checks if check[0] != last[0]), last]
         recording = Recording(
             chain=chain,
-            machine=self._registry.machine,
+            machine=self._machine,
             check_steps=np.array([step for step, _ in checks], np.int64),
             check_hashes=np.array([list(digest) for _, digest in checks], np.uint8),
             return_env=self._return,

@@ -54,15 +54,23 @@ _JOY_IGNORE = offset(at.JOY_IGNORE)
 _log = logging.getLogger(__name__)
 
 
-def open_registry(folder: Path, config: CurriculumConfig, env: gymnasium.Env[Any, Any]) -> StateRegistry:
-    """The registry at `folder` for states of a new `env`, which has not been reset yet."""
+def machine_of(env: gymnasium.Env[Any, Any], host: str = "") -> Machine:
+    """What `env` plays: a new one, at its initial state; `host` as in `Machine`."""
     save_state: Callable[[], bytes] = env.get_wrapper_attr("save_state")
-    machine = Machine(
+    return Machine(
         rom_sha256=hashlib.sha256(env.get_wrapper_attr("rom_path").read_bytes()).hexdigest(),
         start_sha256=hashlib.sha256(save_state()).hexdigest(),
         action_freq=env.get_wrapper_attr("action_freq"),
         emulator=f"PyBoy {version('pyboy')}",
+        host=host,
     )
+
+
+def open_registry(
+    folder: Path, config: CurriculumConfig, env: gymnasium.Env[Any, Any], host: str = ""
+) -> StateRegistry:
+    """The registry at `folder` for states of a new `env`, which has not been reset yet; `host` as in `Machine`."""
+    machine = machine_of(env, host)
     return StateRegistry(folder, machine, max_states=config.max_states, max_bytes=config.max_megabytes * 1_000_000)
 
 
@@ -163,6 +171,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         state, chain = loaded
         ours = saved.made >= self._opened  # of this run and whole; others are tried with care, which takes 40 ms
         load = {"state": state, "visited": chain.visited, "no_way_back": ours}
+        load |= {"way": chain, "savestate_tag": saved.tag}  # for whoever takes notes of actions
         try:
             observation, info = self.env.reset(seed=seed, options={**options, **load})
             _compare(saved, self._state)
