@@ -67,14 +67,18 @@ def _settings_in(tag: str) -> dict[str, Any]:
     Raises:
         UserError: it is of another host, or damaged.
     """
-    name, _, text = tag.partition(" ")
+    name, _, text = str(tag).partition(" ")
     try:
         acts = json.loads(text)
     except ValueError:
         acts = None
-    if name != HOST or not isinstance(acts, dict):
-        raise UserError(f"recorded in {tag[:100]!r}: only recordings of our own game and of {HOST} can be played")
+    if name != HOST or not isinstance(acts, dict) or not all(v is True or _is_names(v) for v in acts.values()):
+        raise UserError(f"recorded in {str(tag)[:100]!r}: only recordings of our own game and of {HOST} can be played")
     return acts
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _import(name: str, acts: dict[str, Any]) -> Any:

@@ -187,7 +187,9 @@ def test_what_another_project_recorded_is_refused_with_its_settings(
             "in pokemonred_puffer with .*: infinite_money: true; here",
         ),
         ("pokemonred_puffer {", "only recordings of our own game"),
+        ('pokemonred_puffer {"infinite_money": 7}', "only recordings of our own game"),
         ("another", "only recordings of our own game"),
+        (5, "only recordings of our own game"),
     ):
         path = tmp_path / "hosted.npz"
         path.write_bytes(replace(recorded, machine=replace(recorded.machine, host=host)).to_bytes())
