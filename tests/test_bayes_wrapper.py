@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -31,8 +32,8 @@ class Bits(gymnasium.Env):
     observation_space = gymnasium.spaces.Dict({})
     action_space = gymnasium.spaces.Discrete(8)
 
-    def __init__(self, length: int, terminates: bool = False, start: int = 0) -> None:
-        self.length, self.terminates, self.start = length, terminates, start
+    def __init__(self, length: int, terminates: bool = False, start: int = 0, spawn: int = 0) -> None:
+        self.length, self.terminates, self.start, self.spawn = length, terminates, start, spawn
 
     def reset(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         self.count = 0
@@ -46,7 +47,8 @@ class Bits(gymnasium.Env):
     def _observe(self, bits: int) -> dict[str, Any]:
         packed = np.zeros(MILESTONE_BYTES, np.uint8)
         packed[0] = bits
-        return {"milestones": packed, "ledger": np.zeros(4, np.float32)}
+        episode = np.array([0, self.count, self.spawn, 0], np.int32)
+        return {"milestones": packed, "ledger": np.zeros(4, np.float32), "episode": episode}
 
 
 def episode(env: Bayes, actions: list[int]) -> list[float]:
@@ -96,6 +98,43 @@ def test_a_milestone_that_was_there_at_the_spawn_is_no_trial() -> None:
     episode(env, [1, 1, 7, 7])  # bits 1 and 2 at the third step, the latter too late
     assert posteriors.trial_count[:4].tolist() == [0, 1, 1, 1]
     assert posteriors.successes[:4].tolist() == [0, 1, 0, 0]
+
+
+def test_only_episodes_from_the_true_start_are_trials() -> None:
+    posteriors = Posteriors(COUNT)
+    games = {spawn: Bits(4, spawn=spawn) for spawn in (0, 7)}
+    envs = {spawn: Bayes(game, 2.0, posteriors, gamma=GAMMA, step_budget=4) for spawn, game in games.items()}
+    for _ in range(30):
+        episode(envs[0], [0, 0, 0, 1])  # reliable from the true start
+        for _ in range(4):  # and begun near another that is gained now and then, or cut before there is time for it
+            episode(envs[7], [0, 2, 2, 2])
+            games[7].length = 2
+            episode(envs[7], [0, 0])
+            games[7].length = 4
+    assert posteriors.trial_count[:2].tolist() == [30, 30]
+    counted = (1.0 - 0.95**30) / (1.0 - 0.95)  # trials that are remembered of 30
+    np.testing.assert_allclose(posteriors.mean[:2], [(1 + counted) / (2 + counted), 1 / (2 + counted)])
+    assert envs[7]._scales[0] < 0.3  # what is paid in episodes from a state tapers, too
+
+
+def test_with_a_curriculum_the_tracker_shows_what_the_rewards_follow(tmp_path: Path) -> None:
+    changes = {"env.max_steps": 120, "intrinsic.bayes_weight": 1.0, "progress.step_budget": 100}
+    states = {"mode": "progress", "cell_size": 4, "episode_steps": 20, "true_start_share": 0.3}
+    curriculum = {f"curriculum.{name}": value for name, value in states.items()}
+    config = load_config(None, {**changes, **curriculum, "train.vectorization": "serial"})
+    tracker = ProgressTracker([milestone.name for milestone in MILESTONES], config.progress, 2)
+    rng = np.random.default_rng(0)
+    walks = [np.repeat(rng.choice(6, 300, p=[0.2, 0.2, 0.2, 0.2, 0.15, 0.05]), 3) for _ in range(2)]
+    tags: list[str] = []
+    with make_vector(config, num_envs=2, savestates=tmp_path) as env:
+        tracker.add(env.reset(seed=0))
+        for actions in zip(*walks, strict=True):
+            batch = env.step(np.array(actions))
+            tracker.add(batch)
+            tags += [info["savestate_tag"] for info in batch.infos]
+        assert env.posteriors is not None
+        np.testing.assert_array_equal(env.posteriors.table, tracker.posteriors.table)
+        assert 0 < env.posteriors.trial_count.max() <= tags.count("") < len(tags)
 
 
 def test_a_host_that_steps_on_after_a_truncation_begins_the_next_trial() -> None:

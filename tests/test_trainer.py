@@ -26,13 +26,14 @@ from daddy_puffer.config import (
     ReplayConfig,
     TrainConfig,
 )
+from daddy_puffer.game import MILESTONES
 from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint
 from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.learner.trainer import Trainer, TrainingDivergedError
 from daddy_puffer.replay import SequenceReplay
 from daddy_puffer.telemetry import EpisodeRecord, Event, Interval, ProgressRow, Record, StepRows
 from daddy_puffer.vector import VectorEnv, WorkerError
-from daddy_puffer.wrappers import VisitCounts
+from daddy_puffer.wrappers import SharedPosteriors, VisitCounts
 
 ROOT = Path(__file__).parents[1]
 ENVS = 4
@@ -343,6 +344,23 @@ def test_visit_counts_are_kept_by_checkpoints_and_restored(tmp_path: Path):
         env.visits.add(8)
         made.resume(find_checkpoint(tmp_path))
         assert dict(zip(*(v.tolist() for v in env.visits.state_dict().values()), strict=True)) == {7: 1}
+
+
+def test_beliefs_that_environments_share_are_kept_by_checkpoints_and_restored(tmp_path: Path):
+    with VectorEnv([FakeRed] * ENVS) as env:
+        env.posteriors = SharedPosteriors()
+        made = trainer(config(200), env, tmp_path)
+        counted = np.arange(len(MILESTONES)) % 3 == 0
+        env.posteriors.update(counted, counted)
+        made.save()
+        kept = env.posteriors.table.copy()
+        env.posteriors.update(counted, ~counted)
+        made.resume(find_checkpoint(tmp_path))
+        assert kept.any() and np.array_equal(env.posteriors.table, kept)
+    with VectorEnv([FakeRed] * ENVS) as env:  # another process
+        env.posteriors = SharedPosteriors()
+        trainer(config(200), env, tmp_path).resume(find_checkpoint(tmp_path))
+        assert np.array_equal(env.posteriors.table, kept)
 
 
 def test_sampled_steps_say_where_and_in_which_episode(tmp_path: Path):

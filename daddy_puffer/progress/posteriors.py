@@ -3,9 +3,9 @@
 In: trials of M milestones. Out: means, intervals, alarms, and what curiosity makes of them (`swarm/sampling.py` has the
 curricula). Knows no game and no files.
 
-A trial of milestone m is an episode that began without m: Y = 1 if m was reached within T_m steps, else 0. An episode
-that ended before is a failure too: some are truncated because they lead nowhere, and to leave them out would be biased.
-So budgets should be no longer than episodes are meant to be.
+A trial of milestone m is an episode from the true start that began without m: Y = 1 if m was reached within T_m steps,
+else 0. An episode that ended before is a failure too: some are truncated because they lead nowhere, and to leave them
+out would be biased. So budgets should be no longer than episodes are meant to be.
 theta_m = P(Y = 1) ~ Beta(alpha, beta); before each trial what was learned from the earlier ones is multiplied by
 `forgetting` f (the power prior of Ibrahim & Chen 2000; discounted counts as in Raj & Kalyani 2017), so that
 alpha + beta <= prior + 1 / (1 - f), and the posterior follows a policy that changes.

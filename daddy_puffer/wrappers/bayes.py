@@ -5,8 +5,13 @@ In: an `EpsilonEnv`. Out: the same observation with `ledger[3]` = r_bayes, and `
 r_bayes = gamma Phi(s') - Phi(s), Phi(s) = the sum of the curiosity scales of the milestones reached in s (see
 `progress/shaping.py`). A milestone's scale is 1 - the lower 95 % bound of the chance theta to reach it within its
 budget of steps (`progress/posteriors.py`): near 1 while it is seldom reached or little is known, near 0 once it is
-reliable. Scales stay as they are during an episode. Every episode that ends is a trial for the posteriors, which all
-environments of a run share.
+reliable. Scales stay as they are during an episode.
+
+Every episode from the true start that ends is a trial for the posteriors, which all environments of a run share: what
+they believe of a milestone is what `progress.csv` shows of it. An episode from a state of a curriculum is none, as in
+`progress/tracker.py`. It begins near some milestones and is cut before the budgets of most: as failures such cuts hide
+what the agent can do, and to count its successes alone would make each milestone reliable that some state is near to.
+Of the true start an episode that was cut before is a failure (`progress/posteriors.py`), whatever cut it.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from numpy.typing import NDArray
 from daddy_puffer.game.milestones import MILESTONE_BYTES, MILESTONES
 from daddy_puffer.progress.posteriors import COLUMNS, Posteriors, budgets_by_name, trials
 from daddy_puffer.progress.shaping import potential, shaping_reward
+from daddy_puffer.types import SPAWN_FIELD
 from daddy_puffer.wrappers.epsilon import Observation
 
 LEDGER_FIELD = 3
@@ -84,6 +90,7 @@ class Bayes(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
         self.posteriors = run_wide_posteriors() if posteriors is None else posteriors
         self._budgets = budgets_by_name(NAMES, step_budget, step_budgets or {})
         self._scales = np.zeros(len(MILESTONES))  # these hold for one episode
+        self._from_state = False
         self._spawned_with = np.zeros(len(MILESTONES), bool)
         self._reached_at = np.zeros(len(MILESTONES), np.int64)
         self._bits = b""
@@ -111,13 +118,15 @@ class Bayes(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
         shaping = shaping_reward(before, self._potential, self._gamma, terminated)
         observation["ledger"][LEDGER_FIELD] = shaping
         if terminated or truncated:
-            self.posteriors.update(*trials(self._spawned_with, self._reached_at, self._budgets))
+            if not self._from_state:
+                self.posteriors.update(*trials(self._spawned_with, self._reached_at, self._budgets))
             self._begin(observation)  # pokemonred_puffer steps on after a truncation
         return observation, float(reward) + self._weight * shaping, terminated, truncated, info
 
     def _begin(self, observation: Observation) -> None:
         self._scales = self.posteriors.curiosity()
         self._step = 0
+        self._from_state = bool(observation["episode"][SPAWN_FIELD])
         self._bits = observation["milestones"].tobytes()
         self._spawned_with = _flags(self._bits)
         self._reached_at[:] = -1
