@@ -15,7 +15,7 @@ from daddy_puffer.envs import make_red_env
 from daddy_puffer.envs.red import RedEnv
 from daddy_puffer.game import MILESTONES
 from daddy_puffer.game import addresses as at
-from daddy_puffer.swarm import Chain, SavedState
+from daddy_puffer.swarm import Chain, SavedState, StateFacts
 from daddy_puffer.swarm.outcomes import Outcomes
 from daddy_puffer.types import Action, EpisodeFlag
 from daddy_puffer.vector import RedFactory, make_vector
@@ -322,6 +322,28 @@ def test_an_episode_that_gained_a_milestone_is_counted_for_the_state_it_began_fr
         assert after.ended[saved.tag] - before.ended[saved.tag] == 1
         assert after.gained[saved.tag] - before.gained[saved.tag] == (badges and not saved.badges)
         assert after.seen[saved.cell] > before.seen[saved.cell]
+    env.close()
+
+
+def test_mixture_asks_what_came_of_a_start_of_late(tmp_path: Path) -> None:
+    env = game(tmp_path, **{"curriculum.mode": "mixture", "curriculum.true_start_share": 0.0})
+    env.reset(seed=1)
+    alike = {"label": "", "map_id": 1, "map_name": "", "milestones": [], "badges": 0, "episode_steps": 1}
+    tags = [
+        env.registry.register(
+            b"state", StateFacts(cell=cell, **alike, total_steps=1, parent="", maker=""), Chain.empty()
+        ).tag
+        for cell in ("1_0_0_0_0", "1_0_1_0_0")
+    ]
+    for number in range(200):  # one fails at first, the other succeeds half of the time
+        env.registry.outcomes.end(tags[0], False, False, [])
+        env.registry.outcomes.end(tags[1], number % 2 == 0, False, [])
+    for number in range(50):  # then both do
+        for tag in tags:
+            env.registry.outcomes.end(tag, number % 2 == 0, False, [])
+    env.registry.refresh(force=True)
+    drawn = [env._draw() for _ in range(600)]
+    assert 0.4 < np.mean([saved is not None and saved.tag == tags[0] for saved in drawn]) < 0.6
     env.close()
 
 

@@ -257,12 +257,49 @@ def test_outcomes_of_all_processes_add_up(tmp_path: Path) -> None:
     mine.end("", False, False, {"x"})
     assert len(list(tmp_path.iterdir())) == 2  # a forked process writes a file of its own
     tallies = Outcomes(tmp_path).read()
+    ((ended, _),) = tallies.trials["a"]
+    assert abs(ended - time.time()) < 60
     assert tallies == mine.read() == Tallies(
-        drawn=Counter(a=2), ended=Counter(a=1), gained=Counter(a=1), found=Counter(a=1), seen=Counter(x=2, y=1)
+        drawn=Counter(a=2), ended=Counter(a=1), gained=Counter(a=1), found=Counter(a=1), seen=Counter(x=2, y=1),
+        trials={"a": [(ended, True)]},
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("torn", [b'{"drawn": {"a"', b"\x00\x00\x00", b'{"drawn": 7}\n', b'{"drawn": {"a": "x"}}\n'])
+def test_how_often_a_start_succeeds_is_asked_of_its_newest_episodes(tmp_path: Path) -> None:
+    early, late, reader = Outcomes(tmp_path), Outcomes(tmp_path), Outcomes(tmp_path)
+    for _ in range(200):
+        early.end("a", False, False, [])
+    reader.read()
+    for number in range(50):  # by two processes
+        (early if number % 3 else late).end("a", number % 2 == 0, False, [])
+    for tallies in (reader.read(), Outcomes(tmp_path).read()):
+        gained, missed = tallies.recent("a", 0.95)
+        assert gained + missed == pytest.approx((1 - 0.95**64) / (1 - 0.95))  # trials that are remembered
+        assert 0.4 < (1 + gained) / (2 + gained + missed) < 0.5
+        assert (tallies.ended["a"], tallies.gained["a"]) == (250, 25)
+        assert tallies.recent("b", 0.95) == (0, 0)
+
+
+def test_a_success_counts_less_with_every_episode_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = Outcomes(tmp_path), Outcomes(tmp_path)
+    for clock, process, gained in ((10, one, True), (20, other, False), (30, one, True), (40, other, False)):
+        monkeypatch.setattr(time, "time", lambda clock=clock: float(clock))
+        process.end("a", gained, False, [])
+    assert Outcomes(tmp_path).read().recent("a", 0.5) == (0.5 + 0.125, 1 + 0.25)
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        b'{"drawn": {"a"',
+        b"\x00\x00\x00",
+        b'{"drawn": 7}\n',
+        b'{"drawn": {"a": "x"}}\n',
+        b'{"trials": {"a": [[NaN, 1]]}}\n',
+        b'{"trials": {"a": [[1, 2]]}}\n',
+        b'{"trials": {"a": 1}}\n',
+    ],
+)
 def test_a_torn_or_damaged_line_costs_only_itself(tmp_path: Path, torn: bytes) -> None:
     Outcomes(tmp_path).draw("a")
     path = next(tmp_path.iterdir())
@@ -285,13 +322,28 @@ def test_a_line_read_while_it_is_written_is_counted_once(tmp_path: Path) -> None
 
 
 def test_a_long_file_is_summed_up_and_nobody_counts_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes_module, "_LARGEST_BYTES", 500)
+    monkeypatch.setattr(outcomes_module, "_LARGEST_BYTES", 2000)
     writer, reader = Outcomes(tmp_path), Outcomes(tmp_path)
+    forgotten = 0.0
     for number in range(1, 101):
         writer.end("a", number % 2 == 0, False, ["x"])
         tallies = reader.read()
         assert (tallies.ended["a"], tallies.gained["a"], tallies.seen["x"]) == (number, number // 2, number)
-    assert next(tmp_path.iterdir()).stat().st_size <= 500
+        forgotten = 0.5 * forgotten + (number % 2 == 0)
+        assert tallies.recent("a", 0.5)[0] == pytest.approx(forgotten)
+    assert next(tmp_path.iterdir()).stat().st_size <= 4000
+
+
+def test_a_sum_that_is_long_itself_is_not_written_anew_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes_module, "_LARGEST_BYTES", 2000)
+    writer = Outcomes(tmp_path)
+    inodes = set()
+    for number in range(200):
+        writer.end(f"a state of its own {number}", False, False, [])
+        inodes.add(next(tmp_path.iterdir()).stat().st_ino)
+    assert len(inodes) < 10 and len(Outcomes(tmp_path).read().ended) == 200
 
 
 def test_eight_processes_that_are_killed_leave_a_sound_registry() -> None:

@@ -16,7 +16,7 @@ from daddy_puffer.swarm.sampling import learnability, stages
 def candidates(count: int, **given: list[float]) -> Candidates:
     """N states alike, each in a cell of its own, but for what is `given`."""
     zeros = np.zeros(count)
-    names = ("region_visits", "distance", "progress", "made", "visits", "tried", "gained", "found", "holes")
+    names = ("region_visits", "distance", "progress", "made", "visits", "tried", "gained", "missed", "found", "holes")
     values: dict[str, np.ndarray] = {name: zeros for name in names}
     values.update({name: np.array(value, float) for name, value in given.items()})
     cell = values.pop("cell", np.arange(count)).astype(np.int64)
@@ -33,7 +33,7 @@ def any_candidates(draw: st.DrawFn) -> Candidates:
         return draw(st.lists(st.integers(0, most), min_size=count, max_size=count))
 
     tried = counts(10**6)
-    gained = [min(a, b) for a, b in zip(tried, counts(10**6), strict=True)]
+    found = [min(a, b) for a, b in zip(tried, counts(10**6), strict=True)]
     return candidates(
         count,
         cell=counts(3),
@@ -43,8 +43,9 @@ def any_candidates(draw: st.DrawFn) -> Candidates:
         made=counts(10**9),
         visits=counts(10**9),
         tried=tried,
-        gained=gained,
-        found=gained[::-1],
+        gained=counts(20),
+        missed=counts(20),
+        found=found,
         holes=counts(4),
     )
 
@@ -129,7 +130,7 @@ def test_mixture_gives_each_third_the_same_share_however_many_states_it_has() ->
 def test_mixture_prefers_rare_cells_and_starts_that_succeed_half_of_the_time() -> None:
     rng = np.random.default_rng(0)
     rare = candidates(2, visits=[0, 99])
-    tried = candidates(3, tried=[1000, 1000, 1000], gained=[0, 500, 1000])
+    tried = candidates(3, gained=[0, 500, 1000], missed=[1000, 500, 0])
     mean_rare = np.mean([probabilities("mixture", rare, rng) for _ in range(2000)], axis=0)
     mean_tried = np.mean([probabilities("mixture", tried, rng) for _ in range(500)], axis=0)
     assert mean_rare[0] > 0.8
@@ -138,7 +139,7 @@ def test_mixture_prefers_rare_cells_and_starts_that_succeed_half_of_the_time() -
 
 def test_a_start_hardly_tried_is_drawn_more_often_than_one_that_always_fails() -> None:
     rng = np.random.default_rng(0)
-    draws = np.array([learnability(np.array([0.0, 200]), np.zeros(2), rng) for _ in range(1000)])
+    draws = np.array([learnability(np.zeros(2), np.array([0.0, 200]), rng) for _ in range(1000)])
     assert draws[:, 0].mean() == pytest.approx(4 / 6, abs=0.03)  # E[4 p (1 - p)] of a uniform p
     assert draws[:, 1].mean() < 0.05
 

@@ -10,32 +10,52 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from daddy_puffer.files import replacing
 
 _LARGEST_BYTES = 1 << 20  # of one process's file, before it is summed up
 _LARGEST_COUNT = 1 << 53  # of one line: no honest one comes near
+_REMEMBERED = 64  # trials by tag: what is older counts less than 4 % with a forgetting of 0.95
 _KINDS = ("drawn", "ended", "gained", "found", "seen")
 
 
 @dataclass(slots=True)
 class Tallies:
-    """Counts of episodes: begun, ended, with a milestone gained, with a new place, by tag of start; `seen` by cell."""
+    """Counts of episodes: begun, ended, with a milestone gained, with a new place, by tag of start; `seen` by cell.
+
+    `trials`: of the newest episodes by tag of start, oldest first, when each ended (seconds since the epoch), and
+    whether it gained a milestone.
+    """
 
     drawn: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
     gained: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
+    trials: dict[str, list[tuple[float, bool]]] = field(default_factory=dict)
 
     def add(self, other: Tallies) -> None:
-        """Add the counts of `other`."""
+        """Add the counts of `other`, and its trials where they belong in time."""
         for kind in _KINDS:
             getattr(self, kind).update(getattr(other, kind))
+        for tag, more in other.trials.items():
+            mine = self.trials.setdefault(tag, [])
+            mine += more
+            mine.sort()
+            del mine[:-_REMEMBERED]
+
+    def recent(self, tag: str, forgetting: float) -> tuple[float, float]:
+        """Episodes from `tag` that gained a milestone, and the others; each counts `forgetting` of the next one."""
+        gained = missed = 0.0
+        for _, won in self.trials.get(tag, ()):
+            gained, missed = forgetting * gained + won, forgetting * missed + (not won)
+        return gained, missed
 
 
 @dataclass(slots=True)
@@ -55,6 +75,7 @@ class Outcomes:
         self._folder = folder
         self._pid = 0  # of the process that `_path` belongs to: a forked copy writes a file of its own
         self._path = folder
+        self._sum_up_at = _LARGEST_BYTES
         self._files: dict[str, _FileTallies] = {}
 
     def draw(self, tag: str) -> None:
@@ -63,9 +84,10 @@ class Outcomes:
 
     def end(self, tag: str, gained: bool, found: bool, cells: Iterable[str]) -> None:
         """An episode that began at state `tag` (empty: at the true start) ended; it had been to `cells`."""
-        event: dict[str, dict[str, int]] = {"seen": dict.fromkeys(cells, 1)}
+        event: dict[str, Any] = {"seen": dict.fromkeys(cells, 1)}
         if tag:
             event.update(ended={tag: 1}, gained={tag: int(gained)}, found={tag: int(found)})
+            event["trials"] = {tag: [(time.time(), int(gained))]}
         self._append(event)
 
     def read(self) -> Tallies:
@@ -97,9 +119,9 @@ class Outcomes:
         for line in whole.splitlines():
             known.counts.add(_parse(line))
 
-    def _append(self, event: dict[str, dict[str, int]]) -> None:
+    def _append(self, event: dict[str, Any]) -> None:
         if self._pid != os.getpid():
-            self._pid = os.getpid()
+            self._pid, self._sum_up_at = os.getpid(), _LARGEST_BYTES
             self._folder.mkdir(parents=True, exist_ok=True)
             # unique: a process id may come again, and must not write behind a torn line
             self._path = self._folder / f"{socket.gethostname()}_{self._pid}_{os.urandom(4).hex()}.jsonl"
@@ -109,7 +131,7 @@ class Outcomes:
             size = os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
-        if size > _LARGEST_BYTES:
+        if size > self._sum_up_at:
             self._sum_up()
 
     def _sum_up(self) -> None:
@@ -117,14 +139,19 @@ class Outcomes:
         for line in self._path.read_bytes().splitlines():
             counts.add(_parse(line))
         with replacing(self._path) as temporary:
-            temporary.write_text(json.dumps({kind: getattr(counts, kind) for kind in _KINDS}) + "\n", encoding="utf-8")
+            everything = {kind: getattr(counts, kind) for kind in (*_KINDS, "trials")}
+            temporary.write_text(json.dumps(everything) + "\n", encoding="utf-8")
+        # of very many states the sum itself is long: it would be written anew after every episode
+        self._sum_up_at = max(_LARGEST_BYTES, 2 * self._path.stat().st_size)
 
 
 def _parse(line: bytes) -> Tallies:
     """The counts of one line; none for a line that is damaged."""
     try:
         event = json.loads(line)
-        return Tallies(**{kind: Counter({k: _count(n) for k, n in event.get(kind, {}).items()}) for kind in _KINDS})
+        counts = {kind: Counter({k: _count(n) for k, n in event.get(kind, {}).items()}) for kind in _KINDS}
+        trials = {tag: [_trial(*trial) for trial in known] for tag, known in event.get("trials", {}).items()}
+        return Tallies(**counts, trials=trials)
     except (ValueError, TypeError, AttributeError, RecursionError):
         return Tallies()
 
@@ -138,3 +165,14 @@ def _count(value: object) -> int:
     if not isinstance(value, int) or not 0 <= value <= _LARGEST_COUNT:
         raise ValueError(f"{value!r} is no count")
     return value
+
+
+def _trial(ended: object, gained: object) -> tuple[float, bool]:
+    """When an episode ended, and whether it gained something.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
+    if not isinstance(ended, (int, float)) or not 0 <= ended <= _LARGEST_COUNT or gained not in (0, 1):
+        raise ValueError(f"{ended!r}, {gained!r} is no trial")
+    return float(ended), bool(gained)

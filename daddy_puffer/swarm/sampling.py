@@ -35,8 +35,9 @@ class Candidates:
     made: Floats  # seconds since the epoch
     visits: Floats  # episodes that have been to its cell
     tried: Floats  # episodes that started from it and ended
-    gained: Floats  # those of them that reached a milestone more
-    found: Floats  # those that came to where no episode had been
+    gained: Floats  # those of them that reached a milestone more, discounted: the newest counts 1, older ones ever less
+    missed: Floats  # those that did not, discounted
+    found: Floats  # those of all that were tried that came to where no episode had been
     holes: Floats  # of the four blocks beside it those that nobody has been to, between others of the map
 
     def __len__(self) -> int:
@@ -102,7 +103,7 @@ def frontier(states: Candidates, rng: np.random.Generator) -> Floats:
 
 def mixture(states: Candidates, rng: np.random.Generator) -> Floats:
     """Early, mid and late states alike; within a third, learnable (a Thompson draw) times rare."""
-    weight = learnability(states.tried, states.gained, rng) * rarity(states.visits)
+    weight = learnability(states.gained, states.missed, rng) * rarity(states.visits)
     result = np.zeros(len(states))
     thirds = stages(states.progress)
     for stage in np.unique(thirds):
@@ -119,12 +120,12 @@ def stages(progress: Floats) -> NDArray[np.int64]:
     return np.minimum((progress - progress.min()) / reach * _STAGES, _STAGES - 1).astype(np.int64)
 
 
-def learnability(tried: Floats, gained: Floats, rng: np.random.Generator) -> Floats:
-    """4 p (1 - p) with p drawn from Beta(1 + gained, 1 + failed), f64 `[N]` in (0, 1].
+def learnability(gained: Floats, missed: Floats, rng: np.random.Generator) -> Floats:
+    """4 p (1 - p) with p drawn from Beta(1 + gained, 1 + missed), f64 `[N]` in (0, 1].
 
-    Highest for starts that succeed half of the time, and now and then for those hardly tried yet.
+    Highest for starts that succeed half of the time of late, and now and then for those hardly tried yet.
     """
-    p = rng.beta(1.0 + gained, 1.0 + np.maximum(tried - gained, 0.0))
+    p = rng.beta(1.0 + gained, 1.0 + missed)
     return np.maximum(4.0 * p * (1.0 - p), _LEAST_LEARNABLE)
 
 

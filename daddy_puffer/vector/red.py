@@ -58,7 +58,8 @@ class RedFactory:
             best_only = self.config.train.record_episodes == "best"
             env = ActionRecorder(env, self.recordings, machine_of(env), best_only=best_only)
         if self.savestates is not None:
-            env = Curriculum(env, self.config.curriculum, self._registry_of(env, self.savestates))
+            registry = self._registry_of(env, self.savestates)
+            env = Curriculum(env, config.curriculum, registry, config.progress.forgetting)
         return self._with_bonuses(env)
 
     def __getstate__(self) -> dict[str, Any]:

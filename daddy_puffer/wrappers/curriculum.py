@@ -82,11 +82,16 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         env: gymnasium.Env[Observation, np.int64],
         config: CurriculumConfig,
         registry: StateRegistry,
+        forgetting: float = 0.95,
     ) -> None:
-        """`registry` may be shared by the environments of a process."""
+        """`registry` may be shared by the environments of a process.
+
+        `forgetting`: what an episode from a state still counts after one more from there, where mode `mixture` asks how
+        often a start succeeds.
+        """
         super().__init__(env)
         self.registry = registry
-        self._config = config
+        self._config, self._forgetting = config, forgetting
         self._name = os.urandom(4).hex()
         self._game = owner(env, "game_state")
         self._save_state: Callable[[], bytes] = env.get_wrapper_attr("save_state")
@@ -158,7 +163,8 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         states = self.registry.states()
         if not states or self._rng.random() < self._config.true_start_share:
             return None
-        chances = probabilities(self._config.mode, _candidates(states, self.registry, self._config), self._rng)
+        candidates = _candidates(states, self.registry, self._config, self._forgetting)
+        chances = probabilities(self._config.mode, candidates, self._rng)
         return states[self._rng.choice(len(states), p=chances)]
 
     def _begin_at(
@@ -343,9 +349,14 @@ def holes(cells: Sequence[str], seen: Mapping[str, int], cell_size: int) -> NDAr
     return found
 
 
-def _candidates(states: list[SavedState], registry: StateRegistry, config: CurriculumConfig) -> Candidates:
+def _candidates(
+    states: list[SavedState], registry: StateRegistry, config: CurriculumConfig, forgetting: float
+) -> Candidates:
     tallies = registry.tallies
     size = config.cell_size if config.mode == "frontier" else 0  # no other mode asks for holes
+    recent = np.zeros((len(states), 2))
+    if config.mode == "mixture":  # no other mode asks for these
+        recent[:] = [tallies.recent(saved.tag, forgetting) for saved in states]
     cells = _numbers([saved.cell for saved in states])
     return Candidates(
         cell=cells,
@@ -357,7 +368,8 @@ def _candidates(states: list[SavedState], registry: StateRegistry, config: Curri
         made=np.array([saved.made for saved in states]),
         visits=np.array([tallies.seen[saved.cell] for saved in states], np.float64),
         tried=np.array([tallies.ended[saved.tag] for saved in states], np.float64),
-        gained=np.array([tallies.gained[saved.tag] for saved in states], np.float64),
+        gained=recent[:, 0],
+        missed=recent[:, 1],
         found=np.array([tallies.found[saved.tag] for saved in states], np.float64),
         holes=holes([saved.cell for saved in states], tallies.seen, size),
     )
