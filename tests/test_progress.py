@@ -14,9 +14,9 @@ from daddy_puffer.config import ProgressConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.progress import Posteriors, trials
 from daddy_puffer.progress.hierarchical import gibbs, particle_filter
-from daddy_puffer.progress.posteriors import HALF_WINDOW, beta_greater, budgets_by_name, improved
+from daddy_puffer.progress.posteriors import _IDLE, budgets_by_name
 from daddy_puffer.progress.shaping import potential, shaping_reward
-from daddy_puffer.progress.tracker import ProgressTracker
+from daddy_puffer.progress.tracker import STALL_PATIENCE, ProgressTracker
 from daddy_puffer.telemetry.sinks import ProgressCsv
 from daddy_puffer.types import StepBatch
 
@@ -87,23 +87,6 @@ def test_a_policy_that_changed_is_followed() -> None:
     assert remembers.mean[0] > 0.6
 
 
-@pytest.mark.parametrize("counts", [(3, 7, 5, 5), (33, 1, 1, 33), (20, 14, 10, 24), (1, 33, 1, 33)])
-def test_chance_that_one_rate_is_above_another(counts: tuple[int, ...]) -> None:
-    alpha, beta, other_alpha, other_beta = (np.array([float(count)]) for count in counts)
-    grid = np.linspace(0.0, 1.0, 20001)
-    density = stats.beta(alpha, beta).pdf(grid) * stats.beta(other_alpha, other_beta).cdf(grid)
-    found = beta_greater(alpha, beta, other_alpha, other_beta)[0]
-    assert found == pytest.approx(np.trapz(np.nan_to_num(density, posinf=0.0), grid), abs=2e-3)
-
-
-def test_the_newer_half_is_the_newer_one_wherever_the_ring_begins() -> None:
-    for lead_in in (0, 1, HALF_WINDOW, 3 * HALF_WINDOW + 5):
-        rising = after([False] * (lead_in + HALF_WINDOW) + [True] * HALF_WINDOW)
-        falling = after([True] * (lead_in + HALF_WINDOW) + [False] * HALF_WINDOW)
-        assert improved(rising.table)[0] > 0.999 and improved(falling.table)[0] < 0.001
-    assert improved(after([True] * (2 * HALF_WINDOW - 1)).table)[0] == 0.5
-
-
 def test_stalled_is_who_learns_no_more_and_is_not_reliable() -> None:
     rng = np.random.default_rng(1)
     risen = np.concatenate([rng.random(60) < 0.1, rng.random(60) < 0.95])
@@ -113,6 +96,48 @@ def test_stalled_is_who_learns_no_more_and_is_not_reliable() -> None:
     assert not after(np.ones(300, bool)).stalled(0.5, 120)[0]
     lost = np.concatenate([risen, np.zeros(400, bool)])
     assert after(lost).stalled(0.5, 120)[0]
+
+
+def test_progress_is_a_new_best_by_a_tenth_of_the_newest_trials() -> None:
+    def idle(*parts: tuple[int, bool]) -> float:
+        return after([won for count, won in parts for _ in range(count)]).table[0, _IDLE]
+
+    assert idle((64, False), (6, True)) == 70 and idle((64, False), (7, True)) == 0  # 7 of 64
+    assert idle((64, False), (13, True)) == 6 and idle((64, False), (14, True)) == 0
+    lost = (64, False), (14, True), (64, False)
+    assert idle(*lost, (20, True)) == 84 and idle(*lost, (21, True)) == 0  # 21 is the first above 14 + 6.4
+
+
+def flagged(rates: np.ndarray, runs: int = 300) -> np.ndarray:
+    """Whether each of so many simulated runs counts as stalled after each trial, bool `[T, runs]`."""
+    rng, posteriors = np.random.default_rng(7), Posteriors(runs)
+    rows = []
+    for rate in rates:
+        posteriors.update(np.ones(runs, bool), rng.random(runs) < rate)
+        rows.append(posteriors.stalled(0.4, STALL_PATIENCE))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("trials_to_target", [100, 400])
+def test_a_milestone_that_rises_slowly_is_not_stalled(trials_to_target: int) -> None:
+    rates = np.minimum(0.4 * np.arange(1000) / trials_to_target, 0.8)
+    assert flagged(rates).any(axis=0).mean() <= 0.05
+
+
+@pytest.mark.parametrize(("rate", "share"), [(0.02, 0.95), (0.1, 0.85), (0.2, 0.75), (0.3, 0.65)])
+def test_a_milestone_that_stays_where_it_is_is_stalled(rate: float, share: float) -> None:
+    found = flagged(np.full(1000, rate))
+    assert found.any(axis=0).mean() > 0.98 and found[400:].mean() > share
+
+
+def test_state_of_before_the_best_was_kept_goes_on() -> None:
+    before = after([True] * 80)
+    earlier, again = before.table[:, :-1], Posteriors(1, 0.99)
+    again.load_state_dict({"table": earlier})
+    np.testing.assert_array_equal(again.table[:, :-1], earlier)
+    again.update(ALL, ALL)
+    before.update(ALL, ALL)
+    np.testing.assert_array_equal(again.mean, before.mean)
 
 
 def test_state_goes_on_elsewhere() -> None:

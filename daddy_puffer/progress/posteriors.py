@@ -21,18 +21,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, betaincinv, betaln
+from scipy.special import betainc, betaincinv
 
 from daddy_puffer.errors import UserError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-HALF_WINDOW = 32  # trials that are compared with as many before them
-PROGRESS_PROBABILITY = 0.9  # P(newer half better than older half) from where on it is called progress
+WINDOW = 64  # trials whose rate is compared with the best there was
+PROGRESS = 0.1  # of trials more than the best that succeed: that is called progress, less is mostly chance
 PRIOR_ALPHA = PRIOR_BETA = 1.0  # uniform
 _SUCCESSES, _FAILURES, _TRIALS, _IDLE, _RING = 0, 1, 2, 3, 4  # columns; the ring holds the last outcomes
-COLUMNS = _RING + 2 * HALF_WINDOW
+_BEST = _RING + WINDOW
+COLUMNS = _BEST + 1
 
 
 def budgets_by_name(names: Sequence[str], default: int, special: Mapping[str, int]) -> NDArray[np.int64]:
@@ -79,10 +80,13 @@ class Posteriors:
         rows[:, : _FAILURES + 1] *= self.forgetting
         rows[:, _SUCCESSES] += won
         rows[:, _FAILURES] += ~won
-        place = (rows[:, _TRIALS] % (2 * HALF_WINDOW)).astype(np.int64)
+        place = (rows[:, _TRIALS] % WINDOW).astype(np.int64)
         rows[np.arange(len(rows)), _RING + place] = won
         rows[:, _TRIALS] += 1
-        rows[:, _IDLE] = np.where(improved(rows) > PROGRESS_PROBABILITY, 0, rows[:, _IDLE] + 1)
+        rate = rows[:, _RING:_BEST].mean(axis=1)
+        better = rate > rows[:, _BEST] + PROGRESS
+        rows[:, _BEST] = np.where(better, rate, rows[:, _BEST])
+        rows[:, _IDLE] = np.where(better, 0, rows[:, _IDLE] + 1)
         self.table[counted] = rows
 
     @property
@@ -121,8 +125,12 @@ class Posteriors:
         return betainc(self.alpha, self.beta, target)
 
     def stalled(self, target: float, patience: int) -> Bools:
-        """No progress for `patience` trials although the milestone is not reliable (mean below `target`)."""
-        return (self.table[:, _IDLE] >= max(patience, 2 * HALF_WINDOW)) & (self.mean < target)
+        """No progress for `patience` trials although the milestone is not reliable (mean below `target`).
+
+        Progress is a new best of the share of successes among the last `WINDOW` trials, by `PROGRESS`. So whoever comes
+        back from a loss is stalled until its mean has reached `target`, or it is better than ever.
+        """
+        return (self.table[:, _IDLE] >= max(patience, WINDOW)) & (self.mean < target)
 
     def curiosity(self) -> Floats:
         """1 - lower 95 % bound: near 1 where theta is low or uncertain, near 0 where a milestone is reliable."""
@@ -134,27 +142,7 @@ class Posteriors:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`, in place."""
-        self.table[:] = state["table"]
-
-
-def improved(rows: Floats) -> Floats:
-    """P(theta of the last `HALF_WINDOW` trials > theta of those before) by row of a table, f64 `[R]`; 0.5 = unknown."""
-    count = rows[:, _TRIALS].astype(np.int64)
-    age = (count[:, None] - 1 - np.arange(2 * HALF_WINDOW)) % (2 * HALF_WINDOW)  # 0 = the newest place of the ring
-    newer = age < HALF_WINDOW
-    won = rows[:, _RING:]
-    wins_new, wins_old = (won * newer).sum(axis=1), (won * ~newer).sum(axis=1)
-    probability = beta_greater(1 + wins_new, 1 + HALF_WINDOW - wins_new, 1 + wins_old, 1 + HALF_WINDOW - wins_old)
-    return np.where(count >= 2 * HALF_WINDOW, probability, 0.5)
-
-
-def beta_greater(alpha: Floats, beta: Floats, other_alpha: Floats, other_beta: Floats) -> Floats:
-    """P(X > Z) for X ~ Beta(alpha, beta), Z ~ Beta(other_alpha, other_beta); `alpha` integers up to HALF_WINDOW + 1.
-
-    The sum over i < alpha of B(other_alpha + i, other_beta + beta) / ((beta + i) B(1 + i, beta)
-    B(other_alpha, other_beta)), in logarithms (Miller 2015).
-    """
-    i = np.arange(HALF_WINDOW + 1)
-    a, b, c, d = (np.asarray(value, np.float64)[..., None] for value in (alpha, beta, other_alpha, other_beta))
-    log_terms = betaln(c + i, d + b) - np.log(b + i) - betaln(1 + i, b) - betaln(c, d)
-    return np.minimum(np.where(i < a, np.exp(log_terms), 0.0).sum(axis=-1), 1.0)
+        table = state["table"]
+        if table.shape[1] == _BEST:  # of an earlier version
+            table = np.pad(table, ((0, 0), (0, 1)))
+        self.table[:] = table

@@ -22,7 +22,9 @@ from daddy_puffer.progress.posteriors import Bools, Posteriors, budgets_by_name,
 from daddy_puffer.telemetry import ProgressRow
 from daddy_puffer.types import SPAWN_FIELD, Array, StepBatch
 
-STALL_PATIENCE = 200  # trials without progress until a milestone that is not reliable counts as stalled
+# trials without progress until a milestone that is not reliable counts as stalled: so do 2 % of simulated runs that
+# rise from 0 to 0.4 in 400 trials, and all that stay somewhere from 0.02 to 0.3 (tests/test_progress.py)
+STALL_PATIENCE = 250
 
 
 class ProgressTracker:
