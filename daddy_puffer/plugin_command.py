@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from daddy_puffer.config import Config
@@ -31,7 +31,8 @@ SHORT = {"--policy": POLICY, "-p": POLICY, "--reward": REWARD, "-r": REWARD, "--
 HOST_CONFIG, HOST_ROM = "config.yaml", "red.gb"  # its defaults
 PROGRESS_REWARD = "daddy_puffer.ProgressReward"
 OUR_WRAPPERS, OUR_REWARD = "daddy_puffer", "daddy_puffer.FastRequiredEvents"
-EPSILON = "daddy_puffer.EpsilonEnv"
+EPSILON, BAYES = "daddy_puffer.EpsilonEnv", "daddy_puffer.Bayes"
+HOST_GAMMA = "train.gamma"
 RENAMED = {"total_steps": "total_timesteps", "runs_dir": "data_dir"}  # ours to the host's, in the section `train`
 
 
@@ -108,6 +109,7 @@ def _files(args: list[str], folder: Path, ours: bool) -> list[str]:
     config = _merged(theirs)
     _check_names(args, config)
     _check_discount(args, config)
+    _complete_bayes(args, config)
     rom = _value(args, ROM) or carried.get(ROM) or HOST_ROM
     if ours and rom == HOST_ROM and not (folder / HOST_ROM).is_file():
         print(f"no {HOST_ROM} here and no {ROM}: playing daddy_puffer's practice cartridge", file=sys.stderr)
@@ -187,13 +189,36 @@ def _check_discount(args: list[str], config: DictConfig) -> None:
     reward = config.rewards[name].get("reward") if name == PROGRESS_REWARD else None
     if not reward or reward.get("mode") != "potential":
         return
-    train, default = config.train, Config()
-    by_us = _is_ours(_value(args, POLICY)) and train.get("algorithm", "q") == "q"
-    where = "train.learner.gamma" if by_us else "train.gamma"
-    learner = (train.get("learner") or {}).get("gamma", default.learner.gamma) if by_us else train.gamma
-    gamma = reward.get("gamma", default.progress_reward.gamma)
+    where, learner = _discount(args, config)
+    gamma = reward.get("gamma", Config().progress_reward.gamma)
     if gamma != learner:
         raise UserError(f"ProgressReward's gamma {gamma} must be {where}, {learner}, in mode potential")
+
+
+def _complete_bayes(args: list[str], config: DictConfig) -> None:
+    """The same for the wrapper, in place: it gets that discount, and the host's trainer sees nothing beyond an end."""
+    where, learner = _discount(args, config)
+    for name, wrappers in config.wrappers.items():
+        for wrapper in wrappers if isinstance(wrappers, ListConfig) else ():
+            if not isinstance(wrapper, DictConfig) or BAYES not in wrapper:
+                continue
+            options = OmegaConf.create() if wrapper[BAYES] is None else wrapper[BAYES]
+            if not isinstance(options, DictConfig):
+                continue  # what is wrong is said where the wrapper is made
+            filled = {"gamma": learner, "truncation_ends": where == HOST_GAMMA}
+            wrapper[BAYES] = OmegaConf.merge(filled, options)
+            gamma = wrapper[BAYES].gamma
+            if args[0] == "train" and name == _value(args, WRAPPERS) and gamma != learner:
+                raise UserError(f"wrappers.{name}: Bayes' gamma {gamma} must be {where}, {learner}: leave it out")
+
+
+def _discount(args: list[str], config: DictConfig) -> tuple[str, float]:
+    """The discount of whoever learns, with its name."""
+    if not _is_ours(_value(args, POLICY)) or config.train.get("algorithm", "q") != "q":
+        return HOST_GAMMA, config.train.gamma
+    learner = config.train.get("learner")
+    given = learner.get("gamma") if isinstance(learner, DictConfig) else None
+    return "train.learner.gamma", Config().learner.gamma if given is None else given
 
 
 def _is_practice(path: Path) -> bool:

@@ -207,6 +207,41 @@ def test_potentials_have_the_discount_that_learns(tmp_path: Path, train: str, ga
         complete([*OURS, "-r", "daddy_puffer.ProgressReward"], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("policy", "train", "gamma", "ends"),
+    [
+        ("daddy_puffer.HierQ", "{}", 0.97, False),
+        ("daddy_puffer.HierQ", "{learner: {gamma: 0.9}, gamma: 0.5}", 0.9, False),
+        ("daddy_puffer.HierQ", "{algorithm: ppo, learner: {gamma: 0.9}}", 0.998, True),
+        ("multi_convolutional.MultiConvolutionalPolicy", "{gamma: 0.99}", 0.99, True),
+    ],
+)
+def test_bayes_has_the_discount_and_the_ends_of_whoever_learns(
+    tmp_path: Path, policy: str, train: str, gamma: float, ends: bool
+) -> None:
+    (tmp_path / "config.yaml").write_text(
+        f"train: {train}\n"
+        f"policies: {{{policy}: {{policy: {{}}}}}}\n"
+        "wrappers:\n"
+        "  mine: [{daddy_puffer.EpsilonEnv: {}}, {daddy_puffer.Bayes: }]\n"
+        "  fits: [{daddy_puffer.EpsilonEnv: {}}, {daddy_puffer.Bayes: {gamma: %s, truncation_ends: true}}]\n"
+        "  other: [{daddy_puffer.EpsilonEnv: {}}, {daddy_puffer.Bayes: {gamma: 0.42, weight: 3.0}}]\n" % gamma
+    )
+    rest = ("-r", "daddy_puffer.FastRequiredEvents", "--rom-path", str(packaged(PRACTICE_ROM)))
+    wrappers = {}
+    for name in ("daddy_puffer.explore", "mine", "fits"):
+        args = complete(["-p", policy, "-w", name, *rest], tmp_path)
+        wrappers[name] = OmegaConf.load(options(args)["--config"]).wrappers[name][-1]["daddy_puffer.Bayes"]
+    assert wrappers["daddy_puffer.explore"] == {
+        "gamma": gamma, "truncation_ends": ends, "weight": 1.0, "step_budget": 512
+    }  # fmt: skip
+    assert wrappers["mine"] == {"gamma": gamma, "truncation_ends": ends}
+    assert wrappers["fits"] == {"gamma": gamma, "truncation_ends": True}
+    with pytest.raises(UserError, match=rf"wrappers.other: Bayes' gamma 0.42 must be train.*gamma, {gamma}"):
+        complete(["-p", policy, "-w", "other", *rest], tmp_path)
+    complete(["debug", "-w", "other", *rest], tmp_path)  # nobody learns
+
+
 STEPS, BATCH, BUTTONS, STRUCTURED = 6, 3, 7, 5
 
 
