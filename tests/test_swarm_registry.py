@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -92,6 +93,31 @@ def test_changes_within_one_tick_of_the_clock_are_not_missed(tmp_path: Path) -> 
     os.utime(tmp_path, ns=(tick, tick))  # as on a file system with a coarse clock
     other.refresh()
     assert other.states() == mine.states() and len(mine.states()) == 2
+
+
+@pytest.mark.parametrize("suffix", [".json", ".state"])
+def test_a_disk_that_fails_for_a_moment_costs_no_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, suffix: str
+) -> None:
+    saved = registry(tmp_path).register(STATE, facts(), CHAIN)
+    long_ago = time.time() - 3600  # nothing changes in the folder: it would not be read again for that
+    os.utime(tmp_path, (long_ago, long_ago))
+    other = registry(tmp_path)
+    read = Path.read_bytes
+
+    def stale(path: Path) -> bytes:
+        if path.suffix == suffix:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    for _ in range(3):
+        other.refresh()
+        assert all(other.load(known) is None for known in other.states()) and other.states() == []
+    assert caplog.text.count("Stale file handle") == 1
+    monkeypatch.setattr(Path, "read_bytes", read)
+    other.refresh()
+    assert other.states() == [saved] and other.load(saved) and not (tmp_path / "quarantine").exists()
 
 
 @pytest.mark.parametrize("missing", [".json", ".state", ".actions.npz"])

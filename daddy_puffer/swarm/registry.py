@@ -179,6 +179,7 @@ class StateRegistry:
         self._index: dict[str, SavedState] = {}
         self._places: set[str] = set()  # noted by this process
         self._rejected: set[str] = set()  # tags of bad states
+        self._warned: set[str] = set()  # tags of states that could not be read for now
         self._next_scan = 0.0
         self._folder_time = -1
 
@@ -247,9 +248,8 @@ class StateRegistry:
         except FileNotFoundError:
             self._missing(saved.tag)
             return None
-        except OSError as error:  # the next look at the folder may find it again
-            _log.warning("save state %s cannot be read: %s", saved.tag, error)
-            self._index.pop(saved.tag, None)
+        except OSError as error:
+            self._unreadable(saved.tag, error)
             return None
         try:
             self._check(saved, state, actions)
@@ -318,9 +318,20 @@ class StateRegistry:
         except FileNotFoundError:
             self._missing(tag)
             return None
-        except (_Bad, OSError) as error:
+        except _Bad as error:
             self.quarantine(tag, str(error))
             return None
+        except OSError as error:
+            self._unreadable(tag, error)
+            return None
+
+    def _unreadable(self, tag: str, error: OSError) -> None:
+        """The disk says no, as that of another machine may for a moment: the next look may find the state again."""
+        self._index.pop(tag, None)
+        self._folder_time = -1
+        if tag not in self._warned:
+            self._warned.add(tag)
+            _log.warning("save state %s cannot be read: %s", tag, error)
 
     def _remove_abandoned(self, path: Path) -> None:
         try:
