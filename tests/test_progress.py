@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from daddy_puffer.progress.shaping import potential, shaping_reward
 from daddy_puffer.progress.tracker import STALL_PATIENCE, ProgressTracker
 from daddy_puffer.telemetry.sinks import ProgressCsv
 from daddy_puffer.types import StepBatch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import progress_backends as study  # noqa: E402
 
 ALL = np.array([True])
 outcomes_lists = st.lists(st.booleans(), min_size=1, max_size=150)
@@ -286,6 +290,27 @@ def test_gibbs_lends_strength_between_milestones() -> None:
     single = gibbs(alone, np.array([1.0]), rng, draws=1500).theta.mean(axis=0)[0]
     shared = gibbs(among, np.array([1.0, 10.0, 5.0, 8.0, 9.0]), rng, draws=1500).theta.mean(axis=0)[0]
     assert abs(single - 0.5) < 0.06 and shared > single + 0.2
+
+
+def test_logs_of_real_runs_are_analysed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "episodes.csv"
+    log.write_text("episode_id,milestones_reached,savestate_tag\n0,A;Boulder,\n1,A;Cascade,a_state\n2,,\n3,Boulder,\n")
+    names, outcomes = study.logged(tmp_path)
+    assert names == ["A", "Boulder"]  # what was reached from a state of the curriculum alone is not among them
+    assert outcomes.tolist() == [[True, True], [False, False], [False, True]]
+    means, posteriors = study.conjugate_history(outcomes, 0.5)
+    np.testing.assert_allclose(means[:, 1], [1 / 2, 2 / 3, 1.5 / 3.5])
+    np.testing.assert_allclose(posteriors.alpha, [1.25, 2.25])
+    monkeypatch.setattr("sys.argv", ["progress_backends.py", "--runs", str(tmp_path)])
+    study.main()
+    printed = capsys.readouterr().out
+    assert "| Boulder | 2 of 3 |" in printed and f"| {study.REFERENCE} |" in printed
+    for text, said in (("milestones_reached,savestate_tag\n,\n", "no episode reached"), (None, "does not exist")):
+        log.unlink() if text is None else log.write_text(text)
+        with pytest.raises(UserError, match=said):
+            study.logged(tmp_path)
 
 
 def test_particle_filter_without_drift_is_the_conjugate_posterior() -> None:

@@ -159,6 +159,9 @@ class MilestoneAlarm(Alarm):
     Scores are the trials in a row after which the posterior mean was below `target` (the milestone does not become
     likely); and the log-odds that theta is below `share` of the best lower bound it ever had (the milestone was lost),
     which are asked once that bound was above `known`.
+
+    P(theta < target) itself is no score: what is forgotten bounds it, so that some 60 failures say as much as 600, and
+    every healthy run begins with as many. How long it lasts tells them apart (docs/RESULTS.md).
     """
 
     def __init__(

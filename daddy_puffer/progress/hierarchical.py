@@ -6,8 +6,9 @@ In: outcomes of trials. Out: draws of rates. Slow (seconds), for offline use onl
 log kappa ~ Normal(log 10, 1.5). The theta are conjugate given mu and kappa (a Gibbs step), which are moved by random
 walk Metropolis on logit mu and log kappa (Gelman et al. 2013, chapter 5).
 
-`particle_filter` lets one rate drift: logit theta_t = logit theta_(t-1) + Normal(0, drift^2), y_t ~ Bernoulli(theta_t):
-a bootstrap filter with systematic resampling (Gordon 1993; Kitagawa 1996).
+`particle_filter` follows each milestone alone, without a hierarchy, and lets its rate drift: logit theta_t =
+logit theta_(t-1) + Normal(0, drift^2), y_t ~ Bernoulli(theta_t): a bootstrap filter with systematic resampling (Gordon
+1993; Kitagawa 1996).
 """
 
 from __future__ import annotations
