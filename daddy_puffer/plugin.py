@@ -283,7 +283,14 @@ def _play_episodes(env: Any) -> None:
     from daddy_puffer.wrappers.epsilon import owner
 
     game = env.unwrapped
-    owner(env, "play_episodes").play_episodes(Path(game.init_state_path), game.init_mem)
+    owner(env, "play_episodes").play_episodes(Path(game.init_state_path), functools.partial(_forget, game))
+
+
+def _forget(game: Any) -> None:
+    """Everything that the host's environment remembers beyond a reset; what was paid for can be earned again."""
+    game.init_mem()
+    if hasattr(game, "max_event_rew"):  # of most reward classes: the most that events have been worth
+        game.max_event_rew = 0
 
 
 def _wrap(wrapper: Any, env: Any, options: Any, /, **shared: Any) -> Any:

@@ -510,6 +510,60 @@ def test_our_wrappers_explore_with_any_policy_and_mistakes_are_named(tmp_path: P
         assert line.removeprefix("wrong: ").startswith(said), line
 
 
+ANEW = """
+import sys
+from pathlib import Path
+import numpy as np
+from omegaconf import OmegaConf
+from daddy_puffer.plugin_command import complete
+from daddy_puffer.wrappers.epsilon import owner
+from pokemonred_puffer import train
+
+config = OmegaConf.load(complete(["--policy", "daddy_puffer.HierQ"], Path.cwd())[-3])
+config.env.max_steps = 60
+settings = {"folder": "shared", "cell_size": 2, "episode_steps": 30, "true_start_share": 1.0}
+config.wrappers.explore = [{"daddy_puffer.EpsilonEnv": {}}, {"daddy_puffer.Curriculum": settings}]
+
+
+def make():
+    creator, kwargs = train.setup(config, "explore", train.REWARD, Path(sys.argv[1]))
+    env = creator(**kwargs)
+    return env, env.env.unwrapped
+
+
+def play(env, game, bits):
+    # five events happen: what they pay
+    env.reset(seed=1)
+    paid = []
+    while not env.done:
+        if len(paid) == 20:
+            game.pyboy.memory[0xD760] |= bits
+        paid.append(env.step(np.array([np.random.default_rng(len(paid)).integers(4)]))[1])
+    return sum(paid), len(paid)
+
+
+env, game = make()
+first = play(env, game, 0b11111)
+assert first[0] > 3.0 and first[1] == 60, first
+assert play(env, game, 0b11111) == first, "paid again, after everything was forgotten"
+assert play(env, game, 0)[0] == 0.0
+settings["true_start_share"] = 0.0
+config.wrappers.explore[1]["daddy_puffer.Curriculum"].update(settings)
+env, game = make()  # as in another run, which finds the states of this one
+seen = env.reset(seed=1)[0].view(env.obs_dtype)[0]
+assert seen["episode"][2] != 0, "the very first episode begins at a state"
+base = game.base_event_flags
+assert play(env, game, 0)[1] == 30 and game.base_event_flags == base
+print("anew", len(list(Path("shared").glob("*.state"))))
+"""
+
+
+def test_episodes_pay_alike_and_the_first_may_begin_at_a_state(tmp_path: Path) -> None:
+    ended = Host(STAND_IN, tmp_path).run("-c", ANEW, str(packaged(PRACTICE_ROM)))
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r"^anew [1-9]", ended.stdout, re.MULTILINE)
+
+
 LATE = """
 from pokemonred_puffer.wrappers import daddy_puffer  # before the trainer is known
 from pokemonred_puffer import cleanrl_puffer, train

@@ -89,13 +89,12 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
             UserError: while episodes are played here, the state does not fit; the game has to be reset again.
         """
         options = dict(options or {})
-        if self._start:
-            self._prepare(options)
+        known = self._prepare(options) if self._start else {}
         # a wrapper below may know no options; without any it need not
         observation, info = self.env.reset(seed=seed, options=options) if options else self.env.reset(seed=seed)
         self._visited.clear()
         self._steps = 0
-        return self._look(observation, None), info
+        return self._look(observation, None), {**known, **info}
 
     def step(self, action: np.int64) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step."""
@@ -135,18 +134,22 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         """The live memory: one byte by address, a list of bytes by slice."""
         return self._pyboy.memory
 
-    def _prepare(self, options: dict[str, Any]) -> None:
-        """Begin anew, in the emulator and in what the host remembers; its first reset finds the initial state alone."""
+    def _prepare(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Begin anew, in the emulator and in what the host remembers; returns the info of a reset that this took."""
         options.pop("visited", None)  # the host forgets what it has paid for, so it is to be found again
+        info: dict[str, Any] = {}
         state = options.get("state")
         if state is not None:
             self._load(state)  # the host will load it once more, and would raise errors of its own
+            if not self._has_begun:  # what has happened at the initial state the host only notes where it loads it
+                _, info = self.env.reset()
         elif self._has_begun:
             options["state"] = self._start
         self._has_begun = True
         release_buttons(self._pyboy)
         if self._forget is not None:
             self._forget()
+        return info
 
     def _load(self, state: bytes) -> None:
         try:

@@ -45,6 +45,7 @@ class RedGymEnv(gymnasium.Env):
         elif self.first:
             with open(self.init_state_path, "rb") as file:
                 self.pyboy.load_state(file)
+            self.base_event_flags = self.event_bits()
         self.first, self.step_count = False, 0
         self.total = sum(self.get_game_state_reward().values())
         return self._observe(), {}
@@ -59,6 +60,9 @@ class RedGymEnv(gymnasium.Env):
         before, self.total = self.total, sum(self.get_game_state_reward().values())
         info = {"stats": {"step": self.step_count}} if self.step_count % self.log_frequency == 0 else {}
         return self._observe(), self.total - before, False, False, info
+
+    def event_bits(self) -> int:
+        return sum(byte.bit_count() for byte in self.pyboy.memory[EVENTS : EVENTS + EVENT_BYTES])
 
     def _observe(self) -> dict[str, Any]:
         grey = self.pyboy.screen.ndarray[::2, ::2, 1]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pokemonred_puffer.environment import EVENT_BYTES, EVENTS, RedGymEnv
+from pokemonred_puffer.environment import RedGymEnv
 
 
 class ObjectRewardRequiredEventsMapIdsFieldMoves(RedGymEnv):
     def __init__(self, env_config: Any, reward_config: Any) -> None:
         super().__init__(env_config)
         self.weight = reward_config["event"]
+        self.max_event_rew = 0
 
     def get_game_state_reward(self) -> dict[str, float]:
-        bits = sum(byte.bit_count() for byte in self.pyboy.memory[EVENTS : EVENTS + EVENT_BYTES])
-        return {"event": self.weight * bits}
+        self.max_event_rew = max(self.max_event_rew, self.event_bits() - self.base_event_flags)
+        return {"event": self.weight * self.max_event_rew}
 
 
 class Failing(ObjectRewardRequiredEventsMapIdsFieldMoves):
