@@ -35,6 +35,7 @@ HOST_HAS = {  # what the plug-in takes hold of there, by file
     "cleanrl_puffer.py": ("class CleanPuffeRL", "def rollout"),
     "environment.py": ("class RedGymEnv",),
     "rewards/baseline.py": ("class ObjectRewardRequiredEventsMapIdsFieldMoves",),
+    "wrappers/async_io.py": ("class AsyncWrapper",),
 }
 SPARE_BYTES = 2 << 30  # disk for logs, films and checkpoints beside what the settings ask for
 ENV_BYTES = 90 << 20  # memory of an environment with its emulator, measured

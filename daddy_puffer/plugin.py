@@ -85,7 +85,7 @@ def _wrapper(name: str) -> Any:
         "Curriculum": _curriculum,
         "Novelty": lambda: _shared_among_workers(name, "counts", "run_wide_counts"),
         "Bayes": lambda: _shared_among_workers(name, "posteriors", "run_wide_posteriors"),
-        "Patience": _patience,
+        "Patience": lambda: wrap_patience,
     }.get(name, lambda: functools.partial(_wrap, _ours(name)))()
 
 
@@ -98,13 +98,7 @@ def _shared_among_workers(name: str, argument: str, maker: str) -> Any:
     return functools.partial(_wrap, _ours(name), **{argument: _ours(maker)()})
 
 
-def _patience() -> Any:
-    _let_truncation_end()
-    return wrap_patience
-
-
 def _curriculum() -> Any:
-    _let_truncation_end()
     return functools.partial(wrap_curriculum, _folder_of_run("savestates"))
 
 
@@ -133,6 +127,25 @@ def _let_truncation_end() -> None:
         return observation, reward, terminated, truncated, info
 
     kind.step = step
+
+
+@functools.cache
+def _let_states_begin_episodes() -> None:
+    """Let a state that the host's AsyncWrapper is sent begin an episode, as one does in its other way of swarming.
+
+    By itself it loads it from a thread, beside whatever the game does, and no wrapper is told.
+    """
+    from daddy_puffer.wrappers.epsilon import owner
+
+    kind = importlib.import_module(f"{HOST}.wrappers.async_io").AsyncWrapper
+
+    def reset(env: Any, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        state = owner(env, "take_state").take_state()
+        options = {**(options or {}), **({} if state is None else {"state": state})}
+        # a wrapper below may know no options; without any it need not
+        return env.env.reset(seed=seed, options=options) if options else env.env.reset(seed=seed)
+
+    kind.reset = reset
 
 
 def _reward(name: str) -> Any:
@@ -204,14 +217,36 @@ def make_recurrent(env: Any, policy: Any, **settings: Any) -> Any:
 
 
 def wrap_epsilon(env: Any, options: Any) -> Any:
-    """`EpsilonEnv` over the host's environment, whose own keys are kept."""
+    """`EpsilonEnv` over the host's environment, whose own keys are kept; options: `episodes`, and its own.
+
+    With `episodes` the game begins anew after `env.max_steps`; without it has no end, unless a wrapper gives it one.
+
+    Raises:
+        UserError: unknown option, or one of another type.
+    """
     from daddy_puffer.envs.hosted import HostedGame
     from daddy_puffer.wrappers.hosted import HostedEpsilonEnv
 
+    settings = _plain(options)
+    episodes = settings.pop("episodes", False)
+    if not isinstance(episodes, bool):
+        raise UserError(f"wrapper daddy_puffer.EpsilonEnv: episodes must be of type bool, got {episodes!r}")
+    _let_truncation_end()
+    _let_states_begin_episodes()
     game = env.unwrapped
     rom = Path(game.gb_path)
     hosted = HostedGame(env, game.pyboy, int(game.max_steps), rom_path=rom, action_freq=int(game.action_freq))
-    return _wrap(HostedEpsilonEnv, hosted, options)
+    game.update_state = functools.partial(_load_soon, hosted)
+    wrapped = _wrap(HostedEpsilonEnv, hosted, settings)
+    if episodes:
+        _play_episodes(wrapped)
+    return wrapped
+
+
+def _load_soon(hosted: Any, message: bytes) -> None:
+    """For the host's AsyncWrapper, which hands on the rates that it is sent as if they were states."""
+    if not message.startswith(b"REQUIRED_RATE"):
+        hosted.load_soon(message)
 
 
 def wrap_recorder(default_folder: Path, env: Any, options: Any) -> Any:

@@ -405,13 +405,13 @@ from daddy_puffer.swarm.outcomes import Outcomes
 from daddy_puffer.wrappers.epsilon import owner
 from pokemonred_puffer import train
 
-stock_step = pufferlib.emulation.GymnasiumPufferEnv.step
 config = OmegaConf.load(complete(["--policy", "daddy_puffer.HierQ"], Path.cwd())[-3])
 config.env.max_steps = 150
 epsilon, curriculum, *bonuses = config.wrappers["daddy_puffer.explore"]
 curriculum["daddy_puffer.Curriculum"].update({"mode": "progress", "cell_size": 4, "episode_steps": 40})
 stats = {"episode_stats.EpisodeStatsWrapper": {}}
-config.wrappers.plain, config.wrappers.paid = [epsilon], [epsilon, *bonuses]
+endless = {"daddy_puffer.EpsilonEnv": {}}
+config.wrappers.plain, config.wrappers.paid = [endless], [endless, *bonuses]
 config.wrappers.exploring = [epsilon, curriculum, *bonuses, {"daddy_puffer.Patience": {"steps": 1000}}, stats]
 
 
@@ -427,7 +427,6 @@ for wrappers in ("plain", "paid"):  # endless, as the host has it
     env.reset(seed=1)
     ends = [env.step(np.array([step % 7])) for step in range(160)]
     assert not any(done or truncated for _, _, done, truncated, _ in ends)
-assert pufferlib.emulation.GymnasiumPufferEnv.step is stock_step
 
 creator, kwargs = make("exploring")
 vecenv = pufferlib.vector.make(creator, env_kwargs=kwargs, num_envs=2, backend=pufferlib.vector.Serial)
@@ -473,7 +472,7 @@ assert game.game_state.map_id == start_map
 for first, name, options in [
     (True, "Curriculum", {"mode": "nope"}), (True, "Curriculum", {"cells": 3}), (True, "Novelty", {"counts": 1}),
     (True, "Bayes", {"gama": 0.9}), (True, "RND", {"weight": "much"}), (True, "Patience", {}), (False, "Bayes", {}),
-    (True, "Novelty", [1]),
+    (True, "Novelty", [1]), (False, "EpsilonEnv", {"episodes": 1}),
 ]:
     config.wrappers.wrong = [*([epsilon] if first else []), {f"daddy_puffer.{name}": options}]
     creator, kwargs = make("wrong")
@@ -497,6 +496,7 @@ WRONG = (
     "wrapper daddy_puffer.Patience: missing a required argument: 'steps'",
     "wrapper daddy_puffer.Bayes belongs behind daddy_puffer.EpsilonEnv",
     "the options of a daddy_puffer wrapper must be a mapping, got [1]",
+    "wrapper daddy_puffer.EpsilonEnv: episodes must be of type bool, got 1",
     "wrapper EpisodeStatsWrapper cannot be told where to begin",
 )
 
@@ -562,6 +562,92 @@ def test_episodes_pay_alike_and_the_first_may_begin_at_a_state(tmp_path: Path) -
     ended = Host(STAND_IN, tmp_path).run("-c", ANEW, str(packaged(PRACTICE_ROM)))
     assert ended.returncode == 0, ended.stderr
     assert re.search(r"^anew [1-9]", ended.stdout, re.MULTILINE)
+
+
+ENDS = """
+import queue
+import sys
+from pathlib import Path
+import numpy as np
+import pufferlib.emulation
+from omegaconf import OmegaConf
+from daddy_puffer.plugin_command import complete
+from pokemonred_puffer import train
+from pokemonred_puffer.wrappers.async_io import AsyncWrapper
+
+config = OmegaConf.load(complete(["--policy", "daddy_puffer.HierQ"], Path.cwd())[-3])
+config.env.max_steps = 50
+((_, shipped),) = config.wrappers.daddy_puffer[0].items()
+assert shipped.episodes is True
+config.wrappers.trials = [*config.wrappers.daddy_puffer, {"daddy_puffer.Bayes": {}}]
+curriculum = {"folder": "shared", "cell_size": 2, "true_start_share": 1.0}
+config.wrappers.endless = [{"daddy_puffer.EpsilonEnv": {}}]
+config.wrappers.explore = [*config.wrappers.endless, {"daddy_puffer.Curriculum": curriculum}]
+DOWN = np.array([0])
+
+
+def make(wrappers):
+    creator, kwargs = train.setup(config, wrappers, train.REWARD, Path(sys.argv[1]), puffer=False)
+    return creator(**kwargs)
+
+
+# the shipped set plays episodes: at its end a real truncation, and a game that begins anew
+inner = make("trials")
+env = pufferlib.emulation.GymnasiumPufferEnv(env=inner)
+begin = env.reset(seed=1)[0].copy()
+ends = []
+for step in range(120):
+    if env.done:
+        again = env.reset()[0].view(env.obs_dtype)[0].copy()
+        was = begin.view(env.obs_dtype)[0]
+        assert (again["screen"] == was["screen"]).all() and again["episode"][3] == 1 and again["episode"][1] == 0
+        assert (again["structured"] == was["structured"]).all() and again["episode"][0] == len(ends)
+    row, _, done, truncated, info = env.step(DOWN)
+    if done:
+        assert truncated and row.view(env.obs_dtype)[0]["episode"][3] == 4 and info["episode"]["length"] == 50
+        ends.append(step)
+assert ends == [49, 99]
+assert inner.posteriors.trial_count.max() == 2
+
+# a state that AsyncWrapper is sent ends the episode, and begins the next one
+for wrappers in ("endless", "explore"):
+    sent, answered = queue.Queue(), queue.Queue()
+    inner = AsyncWrapper(make(wrappers), [answered], [sent])
+    env = pufferlib.emulation.GymnasiumPufferEnv(env=inner)
+    env.reset(seed=1)
+    game = inner.unwrapped
+    for _ in range(10):
+        env.step(DOWN)
+    at, state = inner.get_wrapper_attr("game_state").position, inner.get_wrapper_attr("save_state")()
+    for _ in range(10):
+        env.step(np.array([2]))
+    assert inner.get_wrapper_attr("game_state").position != at
+    sent.put(b"REQUIRED_RATE0.5")
+    answered.get(timeout=60)
+    assert not env.step(DOWN)[2], "a rate is no state"
+    before = inner.get_wrapper_attr("game_state").position
+    sent.put(state)
+    answered.get(timeout=60)
+    assert inner.get_wrapper_attr("game_state").position == before, "the game goes on until its step is done"
+    row, _, done, truncated, _ = env.step(np.array([5]))
+    assert done and truncated and row.view(env.obs_dtype)[0]["episode"].tolist() == [0, 22, 0, 4]
+    row = env.reset()[0].view(env.obs_dtype)[0]
+    assert row["episode"].tolist() == [1, 0, 0, 1] and row["visited"].sum() == 1
+    assert inner.get_wrapper_attr("game_state").position == at and game.step_count == 0
+    kept = set(Path("shared").glob("*.state"))
+    assert not env.step(DOWN)[2], "once"
+    for step in range(40):
+        env.step(np.array([step // 3 % 4]))
+    assert set(Path("shared").glob("*.state")) == kept, "no way to it is known"
+assert kept
+print("ended")
+"""
+
+
+def test_the_shipped_set_plays_episodes_and_a_state_that_is_sent_begins_one(tmp_path: Path) -> None:
+    ended = Host(STAND_IN, tmp_path).run("-c", ENDS, str(packaged(PRACTICE_ROM)))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.endswith("ended\n")
 
 
 LATE = """

@@ -5,7 +5,8 @@ added, the attribute `game_state`, and what `RedEnv` offers besides: `save_state
 
 It only reads, and leaves it to the host when an episode begins, until somebody calls `play_episodes`. The host's own
 episodes have no end, and its reset goes on with the same game; after that call they are those of `RedEnv`: they begin
-at the initial state or at `options["state"]`, with everything forgotten, and are truncated after `max_steps`.
+at the initial state or at `options["state"]`, with everything forgotten, and are truncated after `max_steps`. Who wants
+a state loaded amid an episode says `load_soon`: the next step truncates it, and `take_state` is for the reset.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._steps = 0
         self._start = b""  # where episodes begin; empty = the host's matter
         self._has_begun = False
+        self._awaited: bytes | None = None  # a state that the next episode is to begin at
         self._forget: Callable[[], None] | None = None
         self.game_state = GameState(self._reader.read())
         visited = spaces.Box(0, MOST_VISITED, VISITED_SHAPE, np.uint8)
@@ -79,6 +81,15 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._load(start.read_bytes())
         self._start, self._forget = self.save_state(), forget
         self.game_state = GameState(self._reader.read())
+
+    def load_soon(self, state: bytes) -> None:
+        """End this episode at its next step, for one at `state`; from any thread."""
+        self._awaited = state
+
+    def take_state(self) -> bytes | None:
+        """What `load_soon` was told, once."""
+        state, self._awaited = self._awaited, None
+        return state
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -103,7 +114,8 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         if self._steps > self.max_steps:  # the host goes on with the same game; so does the map of what was visited
             self._steps = 0
         observation = self._look(observation, self.game_state, int(action))
-        if self._start and self._steps == self.max_steps and not terminated:
+        at_end = bool(self._start) and self._steps == self.max_steps
+        if (at_end or self._awaited is not None) and not terminated:
             truncated = True
             info = {**info, **self.summary()}
         return observation, reward, terminated, truncated, info

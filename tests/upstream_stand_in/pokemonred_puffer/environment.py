@@ -38,6 +38,9 @@ class RedGymEnv(gymnasium.Env):
     def init_mem(self) -> None:
         self.seen: set[int] = set()  # maps, over all episodes
 
+    def update_state(self, state: bytes) -> None:
+        self.reset(options={"state": state})
+
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict]:
         given = (options or {}).get("state")
         if given is not None:
