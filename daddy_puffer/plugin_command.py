@@ -4,7 +4,8 @@ In: the arguments of a run, and its folder. Out: arguments that the host underst
 does not name us comes back as it was. Knows no process, no module of the host.
 
 The host reads one YAML file. What it is given here is `data/upstream.yaml`, under the user's file, whether that one is
-written for us or for the host: settings of ours that go by another name there are carried over.
+written for us or for the host: settings of ours that go by another name there are carried over, those that are wrappers
+there into our set of wrappers. What our file asks for and the host has nothing for is named.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import atexit
 import sys
 import tempfile
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from daddy_puffer.config import Config
+from daddy_puffer.config import Config, load_section
 from daddy_puffer.envs.emulator import Emulator
 from daddy_puffer.envs.rom import PRACTICE_ROM, PRACTICE_START, find_rom, packaged
 from daddy_puffer.errors import UserError
+from daddy_puffer.rewards.sets import DEFAULT_WEIGHTS
 
 COMMANDS = ("train", "evaluate", "autotune", "debug")
 POLICY, REWARD, WRAPPERS = "--policy-name", "--reward-name", "--wrappers-name"
@@ -32,7 +35,13 @@ HOST_CONFIG, HOST_ROM = "config.yaml", "red.gb"  # its defaults
 PROGRESS_REWARD = "daddy_puffer.ProgressReward"
 OUR_WRAPPERS, OUR_REWARD = "daddy_puffer", "daddy_puffer.FastRequiredEvents"
 EPSILON, BAYES = "daddy_puffer.EpsilonEnv", "daddy_puffer.Bayes"
-HOST_GAMMA = "train.gamma"
+ASKED_BY = {  # which setting of our file asks for a wrapper
+    "Curriculum": "train.curriculum.mode",
+    "Patience": "env.patience_steps",
+    "Novelty": "train.intrinsic.novelty_weight",
+    "RND": "train.intrinsic.rnd_weight",
+    "Bayes": "train.intrinsic.bayes_weight",
+}
 RENAMED = {"total_steps": "total_timesteps", "runs_dir": "data_dir"}  # ours to the host's, in the section `train`
 
 
@@ -107,6 +116,8 @@ def _files(args: list[str], folder: Path, ours: bool) -> list[str]:
     carried = _carry_over(theirs)
     named_state = bool((theirs.get("env") or {}).get("init_state"))
     config = _merged(theirs)
+    if args[0] == "train":
+        _carry_wrappers(theirs, config, args)
     _check_names(args, config)
     _check_discount(args, config)
     _complete_bayes(args, config)
@@ -153,10 +164,6 @@ def _carry_over(config: DictConfig) -> dict[str, str]:
             del env["init_state"]
             if state:
                 env["state_dir"], env["init_state"] = str(Path(state).parent), Path(state).stem
-        if "frame_stack" in env:
-            wrappers = config.setdefault("wrappers", {})
-            if OUR_WRAPPERS not in wrappers:
-                wrappers[OUR_WRAPPERS] = [{EPSILON: {"frame_stack": env["frame_stack"]}}]
     return options
 
 
@@ -172,7 +179,96 @@ def _merged(theirs: DictConfig) -> DictConfig:
         import torch
 
         train.device = "cuda" if torch.cuda.is_available() else "cpu"
+    if "frame_stack" in config.env and not _has_our_set(theirs):
+        config.wrappers[OUR_WRAPPERS][0][EPSILON].frame_stack = config.env.frame_stack
     return config
+
+
+def _has_our_set(theirs: DictConfig) -> bool:
+    """Whether the user's file says itself what our set of wrappers is."""
+    return OUR_WRAPPERS in (theirs.get("wrappers") or {})
+
+
+def _carry_wrappers(theirs: DictConfig, config: DictConfig, args: list[str]) -> None:
+    """Add the wrappers that our file asks for to our set, in place, where it has none; name what has no effect.
+
+    Raises:
+        UserError: unknown key, wrong type or value out of range in a section of ours.
+    """
+    by_us = _learns_by_us(args, config)
+    asked = _asked_for(config)
+    if by_us and "RND" in asked:  # our trainer pays it
+        config.train.rnd_weight = (theirs.get("train") or {}).get("rnd_weight", asked["RND"]["weight"])
+        del asked["RND"]
+    unheeded = _unheeded(config)
+    if _value(args, WRAPPERS) == OUR_WRAPPERS and not _has_our_set(theirs):
+        config.wrappers[OUR_WRAPPERS].extend([{f"daddy_puffer.{name}": options} for name, options in asked.items()])
+    else:
+        unheeded += [ASKED_BY[name] for name in asked]
+    if unheeded:
+        names = ", ".join(unheeded)
+        print(f"no effect under pokemonred_puffer, or with these wrappers: {names}", file=sys.stderr)
+
+
+def _asked_for(config: DictConfig) -> dict[str, dict[str, Any]]:
+    """Wrappers and their options, in their order, of the sections that the stand-alone trainer makes them of."""
+    patience = {name: config.env[name] for name in ("patience_steps", "patience_reward") if name in config.env}
+    env, curriculum = load_section("env", patience), _section(config, "curriculum")
+    intrinsic, progress = _section(config, "intrinsic"), _section(config, "progress")
+    found: dict[str, dict[str, Any]] = {}
+    if curriculum.mode != "off":
+        found["Curriculum"] = asdict(curriculum)
+    if env.patience_steps:  # before every bonus: the game's own rewards decide
+        found["Patience"] = {"steps": env.patience_steps, "reward": env.patience_reward}
+    if intrinsic.novelty_weight:
+        found["Novelty"] = {
+            "weight": intrinsic.novelty_weight,
+            "scope": intrinsic.novelty_scope,
+            "first": intrinsic.novelty_first,
+            "milestones": intrinsic.novelty_milestones,
+        }
+    if intrinsic.rnd_weight:
+        found["RND"] = {"weight": intrinsic.rnd_weight}
+    if intrinsic.bayes_weight:  # after whatever ends episodes: it counts how they end
+        found["Bayes"] = {
+            "weight": intrinsic.bayes_weight,
+            "step_budget": progress.step_budget,
+            "step_budgets": progress.step_budgets,
+        }
+    return found
+
+
+def _section(config: DictConfig, name: str) -> Any:
+    """A section of ours under `train`, checked, with defaults where the file says nothing.
+
+    Raises:
+        UserError: it is no mapping, or as `load_section`.
+    """
+    node = config.train.get(name)
+    if node is not None and not isinstance(node, DictConfig):
+        raise UserError(f"train.{name} must be a mapping, found {node!r}")
+    return load_section(name, OmegaConf.to_container(node, resolve=True) if node else {})  # type: ignore[arg-type]
+
+
+def _unheeded(config: DictConfig) -> list[str]:
+    """What our file says that nobody in the host reads, by name; ways of its own to learn from are taken out."""
+    demos, progress, default = config.train.get("demos"), _section(config, "progress"), Config()
+    ways = ("own_way", "own_wins") if isinstance(demos, DictConfig) else ()
+    names = [f"train.demos.{name}" for name in ways if demos.pop(name, None)]
+    for field in fields(progress):
+        of_bayes = field.name in ("step_budget", "step_budgets")
+        if not of_bayes and getattr(progress, field.name) != getattr(default.progress, field.name):
+            names.append(f"train.progress.{field.name}")
+    practice = config.rewards.get("daddy_puffer.Practice")
+    weights = (practice or {}).get("reward") or {}
+    if any(DEFAULT_WEIGHTS.get(term) != weight for term, weight in weights.items()):
+        names.append("rewards.daddy_puffer.Practice")
+    return names
+
+
+def _learns_by_us(args: list[str], config: DictConfig) -> bool:
+    """Whether our trainer learns, not the host's."""
+    return _is_ours(_value(args, POLICY)) and config.train.get("algorithm", "q") == "q"
 
 
 def _check_names(args: list[str], config: DictConfig) -> None:
@@ -196,7 +292,7 @@ def _check_discount(args: list[str], config: DictConfig) -> None:
 
 
 def _complete_bayes(args: list[str], config: DictConfig) -> None:
-    """The same for the wrapper, in place: it gets that discount, and the host's trainer sees nothing beyond an end."""
+    """The same for the wrapper, in place: it gets that discount where it has none."""
     where, learner = _discount(args, config)
     for name, wrappers in config.wrappers.items():
         for wrapper in wrappers if isinstance(wrappers, ListConfig) else ():
@@ -205,8 +301,7 @@ def _complete_bayes(args: list[str], config: DictConfig) -> None:
             options = OmegaConf.create() if wrapper[BAYES] is None else wrapper[BAYES]
             if not isinstance(options, DictConfig):
                 continue  # what is wrong is said where the wrapper is made
-            filled = {"gamma": learner, "truncation_ends": where == HOST_GAMMA}
-            wrapper[BAYES] = OmegaConf.merge(filled, options)
+            wrapper[BAYES] = OmegaConf.merge({"gamma": learner}, options)
             gamma = wrapper[BAYES].gamma
             if args[0] == "train" and name == _value(args, WRAPPERS) and gamma != learner:
                 raise UserError(f"wrappers.{name}: Bayes' gamma {gamma} must be {where}, {learner}: leave it out")
@@ -214,8 +309,8 @@ def _complete_bayes(args: list[str], config: DictConfig) -> None:
 
 def _discount(args: list[str], config: DictConfig) -> tuple[str, float]:
     """The discount of whoever learns, with its name."""
-    if not _is_ours(_value(args, POLICY)) or config.train.get("algorithm", "q") != "q":
-        return HOST_GAMMA, config.train.gamma
+    if not _learns_by_us(args, config):
+        return "train.gamma", config.train.gamma
     learner = config.train.get("learner")
     given = learner.get("gamma") if isinstance(learner, DictConfig) else None
     return "train.learner.gamma", Config().learner.gamma if given is None else given

@@ -8,6 +8,7 @@ import math
 import re
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from omegaconf import OmegaConf
 from upstream_stand_in.runs import HOST_REWARD, OURS, ROOT, SMALL, STAND_IN, Host
 
 from daddy_puffer import plugin
-from daddy_puffer.config import PolicyConfig
+from daddy_puffer.config import PolicyConfig, load_config
 from daddy_puffer.envs import RedEnv
 from daddy_puffer.envs.hosted import HostedGame
 from daddy_puffer.envs.rom import PRACTICE_ROM, PRACTICE_START, packaged
@@ -164,8 +165,60 @@ def test_our_own_configuration_is_understood(tmp_path: Path) -> None:
     assert config.train.total_timesteps == ours.train.total_steps
     assert config.train.data_dir == ours.train.runs_dir
     assert found["--vectorization"] == ours.train.vectorization
-    assert config.wrappers.daddy_puffer == [{"daddy_puffer.EpsilonEnv": {"frame_stack": ours.env.frame_stack}}]
+    epsilon = {"frame_stack": ours.env.frame_stack, "episodes": True}
+    assert config.wrappers.daddy_puffer == [{"daddy_puffer.EpsilonEnv": epsilon}]
     assert config.train.replay == ours.train.replay
+
+
+EXPLORE = str(ROOT / "configs" / "explore.yaml")
+NO_EFFECT = "no effect under pokemonred_puffer, or with these wrappers: "
+
+
+def test_what_our_file_asks_for_becomes_wrappers_or_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = load_config(Path(EXPLORE))
+    config = OmegaConf.load(options(complete([*OURS, "--config", EXPLORE], tmp_path))["--config"])
+    wrappers = {
+        name.partition(".")[2]: given for entry in config.wrappers.daddy_puffer for name, given in entry.items()
+    }
+    assert list(wrappers) == ["EpsilonEnv", "Curriculum", "Patience", "Novelty"], "as the stand-alone trainer has them"
+    assert wrappers["Curriculum"] == asdict(ours.curriculum) and wrappers["Novelty"].weight == 0.3
+    assert wrappers["Patience"] == {"steps": ours.env.patience_steps, "reward": ours.env.patience_reward}
+    assert config.train.demos == {"ratio": ours.demos.ratio, "bc_weight": ours.demos.bc_weight}
+    named = "train.demos.own_way, train.demos.own_wins, rewards.daddy_puffer.Practice"
+    assert f"{NO_EFFECT}{named}\n" in capsys.readouterr().err
+    complete([*OURS, "-w", "daddy_puffer.explore", "--config", EXPLORE], tmp_path)
+    asked = "train.curriculum.mode, env.patience_steps, train.intrinsic.novelty_weight"
+    assert f"{NO_EFFECT}{named}, {asked}\n" in capsys.readouterr().err
+    evaluation = OmegaConf.load(options(complete(["evaluate", *OURS, "--config", EXPLORE], tmp_path))["--config"])
+    assert len(evaluation.wrappers.daddy_puffer) == 1, "a curriculum is for training"
+    complete([*OURS, "--config", str(ROOT / "config.yaml")], tmp_path)
+    assert NO_EFFECT not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("algorithm", ["q", "ppo"])
+def test_bonuses_have_the_discount_and_the_payer_of_who_learns(tmp_path: Path, algorithm: str) -> None:
+    (tmp_path / "config.yaml").write_text(
+        f"train:\n  algorithm: {algorithm}\n  gamma: 0.99\n  learner: {{gamma: 0.9}}\n"
+        "  intrinsic: {rnd_weight: 0.2, bayes_weight: 0.5}\n  progress: {step_budget: 64, target: 0.5}\n"
+    )
+    config = OmegaConf.load(options(complete(list(OURS), tmp_path))["--config"])
+    wrappers = {
+        name.partition(".")[2]: given for entry in config.wrappers.daddy_puffer for name, given in entry.items()
+    }
+    assert (wrappers["Bayes"].gamma, wrappers["Bayes"].step_budget) == (0.9 if algorithm == "q" else 0.99, 64)
+    assert config.train.rnd_weight == (0.2 if algorithm == "q" else 0.0)
+    assert wrappers.get("RND") == (None if algorithm == "q" else {"weight": 0.2})
+
+
+def test_a_set_of_the_users_own_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "env: {frame_stack: 3, patience_steps: 9}\nwrappers:\n  daddy_puffer: [daddy_puffer.EpsilonEnv: {}]\n"
+    )
+    config = OmegaConf.load(options(complete(list(OURS), tmp_path))["--config"])
+    assert config.wrappers.daddy_puffer == [{"daddy_puffer.EpsilonEnv": {}}]
+    assert f"{NO_EFFECT}env.patience_steps\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -175,6 +228,8 @@ def test_our_own_configuration_is_understood(tmp_path: Path) -> None:
         ("", ("-w", "nope"), "no wrappers.nope .known: daddy_puffer."),
         ("", ("-r", "daddy_puffer.Nope"), "no rewards.daddy_puffer.Nope"),
         ("- a", (), "mapping"),
+        ("train: {curriculum: {modus: x}}", (), "train.curriculum: unknown key 'modus'"),
+        ("train: {intrinsic: much}", (), "train.intrinsic must be a mapping, found 'much'"),
         ("", ("--rom-path", "none.gb"), "does not exist"),
         ("env:\n  state_dir: .\n  init_state: broken\n", ("--rom-path", str(packaged(PRACTICE_ROM))), "PyBoy 2.7.0"),
         ("env:\n  init_state: gone\n", ("--rom-path", str(packaged(PRACTICE_ROM))), "gone.state does not exist"),
