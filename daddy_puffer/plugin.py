@@ -111,7 +111,7 @@ def _let_truncation_end() -> None:
     """Let PufferLib reset an environment that was truncated, as it resets one that was terminated.
 
     It ignores truncation, and the host's own environment never truncates. To the host's trainer a truncation is a
-    terminal, beyond which no advantage reaches; ours reads `observation["episode"]` and knows the difference.
+    terminal, whose reward `_bootstrap` raises; ours reads `observation["episode"]` and knows the difference.
     """
     emulation = importlib.import_module("pufferlib.emulation")
     kind = emulation.GymnasiumPufferEnv
@@ -460,11 +460,23 @@ def make_trainer(host: ModuleType, original: Any, /, *args: Any, **kwargs: Any) 
         trainer = HostedTrainer(host, original, *args, **kwargs)
     else:
         trainer = original(*args, **kwargs)
+        _bootstrap(trainer, vecenv)
         if _is_ours(given["policy"]):
             _filter_segments(trainer, config)
     if not hasattr(trainer, "archive_path"):  # the host prints it after a migration, archive or not
         trainer.archive_path = Path(config.data_dir) / str(config.exp_id)
     return trainer
+
+
+def _bootstrap(trainer: Any, vecenv: Any) -> None:
+    """Where our wrappers say that an episode was truncated, whatever the policy."""
+    from daddy_puffer.learner.hosted_ppo import bootstrap_truncations
+
+    if not hasattr(trainer, "experience"):
+        return
+    row_type = vecenv.driver_env.emulated.emulated_observation_dtype
+    if "episode" in (row_type.names or ()):
+        bootstrap_truncations(trainer, row_type)
 
 
 def _filter_segments(trainer: Any, config: Any) -> None:

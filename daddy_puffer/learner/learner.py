@@ -173,7 +173,7 @@ class Learner:
         if begin < 1.0 and share_done > begin:
             left = max(0.0, 1.0 - share_done) / (1.0 - begin)
             for group, begun in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
-                group["lr"] = begun * left
+                group["lr"] = float(begun * left)  # a host counts in numpy's numbers, which would need unpickling
 
     @property
     def dials(self) -> tuple[float, list[float]]:

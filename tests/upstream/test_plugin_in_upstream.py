@@ -9,12 +9,17 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 from upstream_stand_in.runs import HOST_REWARD, OURS, Host
 
 from daddy_puffer.envs.rom import PRACTICE_ROM, PRACTICE_START, packaged
+from daddy_puffer.learner.hosted_ppo import bootstrap_truncations
+from daddy_puffer.types import EpisodeFlag
 
 upstream = pytest.importorskip("pokemonred_puffer", reason="pokemonred_puffer is not importable here")
 pytestmark = [pytest.mark.upstream, pytest.mark.timeout(600)]
@@ -199,3 +204,43 @@ def test_debug_plays(host: Host) -> None:
     process.kill()
     _, err = process.communicate()
     assert "Traceback" not in err and "error:" not in err
+
+
+def test_its_advantages_bootstrap_a_truncation_and_end_at_a_terminal() -> None:
+    """Two environments; both end at row 3: one is truncated, the other terminated; row 4 begins another episode."""
+    from pokemonred_puffer import cleanrl_puffer as host
+
+    rows, gamma = 6, 0.9
+    row_type = np.dtype([("episode", "<i4", (4,))])
+    experience = host.Experience(2 * rows, 2, 3, rows, (row_type.itemsize,), np.dtype(np.uint8), (), device="cpu")
+    trainer = SimpleNamespace(
+        experience=experience, config=SimpleNamespace(gamma=gamma), vecenv=SimpleNamespace(num_agents=2)
+    )
+    bootstrap_truncations(trainer, row_type)
+    for row in range(rows):
+        seen = np.zeros(2, row_type)
+        if row == 3:
+            seen["episode"][:, 3] = EpisodeFlag.TRUNCATED, EpisodeFlag.TERMINATED
+        if row in (0, 4):
+            seen["episode"][:, 3] = EpisodeFlag.FIRST
+        experience.store(
+            torch.from_numpy(seen.view(np.uint8).reshape(2, -1)),
+            torch.full((2,), 5.0 if row == 3 else 2.0),
+            torch.zeros(2, dtype=torch.long),
+            torch.zeros(2),
+            torch.full((2,), 0.0 if row in (0, 4) else 1.0),
+            torch.full((2,), row == 3),
+            [0, 1],
+            torch.ones(2, dtype=torch.bool),
+        )
+    order = experience.sort_training_data()
+    parts = (experience.dones_np[order], experience.values_np[order], experience.rewards_np[order])
+    advantages = host.compute_gae(*parts, gamma, 1.0)
+    returns = (advantages + parts[1]).reshape(2, rows)
+    cut, ended = 1 + gamma * 5.0, 1.0  # after row 2
+    np.testing.assert_allclose(returns[0, :3], [1 + gamma * (1 + gamma * cut), 1 + gamma * cut, cut], rtol=1e-6)
+    np.testing.assert_allclose(returns[1, :3], [1 + gamma * (1 + gamma * ended), 1 + gamma * ended, ended], rtol=1e-6)
+    np.testing.assert_allclose(advantages.reshape(2, rows)[:, 3], 0.0, atol=1e-6)  # no transition
+    experience.flatten_batch(advantages)
+    paid = experience.rewards_np[order].reshape(2, rows)
+    np.testing.assert_allclose(paid, [[0, 1, 1, 1, 0, 1]] * 2, atol=1e-6)  # what the game paid

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from upstream_stand_in.runs import HOST_REWARD, OURS, Host
+from upstream_stand_in.runs import HOST_REWARD, OURS, ROOT, Host
 
 from daddy_puffer.envs.rom import PRACTICE_ROM, packaged
 
@@ -127,4 +127,93 @@ def test_the_hosts_swarm_goes_on_beside_the_curriculum(host: Host) -> None:
     printed = done(host.run("-c", SWARM, *arguments, seconds=400))
     assert {int(number) for number in re.findall(r"begins ahead (\d+)", printed)} == {0, 1, 2, 3}
     assert re.search(r"State migration to .* complete", printed)
+    assert kept(host.folder)[0]
+
+
+ANEW = """
+import sys
+from pathlib import Path
+import numpy as np
+from omegaconf import OmegaConf
+from daddy_puffer.plugin_command import complete
+from pokemonred_puffer import train
+
+config = OmegaConf.load(complete(["--policy", "daddy_puffer.HierQ"], Path.cwd())[-3])
+config.env.max_steps, config.env.gb_path = 60, sys.argv[1]
+settings = {"folder": "shared", "cell_size": 2, "episode_steps": 30, "true_start_share": 1.0}
+
+
+def make(reward):
+    wrappers = [{"daddy_puffer.EpsilonEnv": {}}, {"daddy_puffer.Curriculum": settings}]
+    env = train.setup_agent(wrappers, reward)(config.env, wrappers, config.rewards[reward].reward)
+    return env, env.env.unwrapped
+
+
+def play(env, game, bits):
+    # events happen: what all paid
+    _, info = env.reset(seed=1)
+    paid = []
+    while not env.done:
+        if len(paid) == 20:
+            game.pyboy.memory[0xD747] |= bits
+        paid.append(env.step(np.array([np.random.default_rng(len(paid)).integers(4)]))[1])
+    return sum(paid), len(paid), info
+
+
+for reward in ("baseline.ObjectRewardRequiredEventsMapIdsFieldMoves", "daddy_puffer.FastRequiredEvents"):
+    settings["true_start_share"] = 1.0
+    env, game = make(reward)
+    first, none = (play(env, game, bits) for bits in (0b11111000, 0))
+    second = play(env, game, 0b11111000)
+    assert first[1] == 60 and "env_id" in first[2]
+    assert abs(first[0] - second[0]) < 1e-6 and first[0] > none[0] + 1.0, (first[0], none[0], second[0])
+    settings["true_start_share"] = 0.0
+    env, game = make(reward)  # as in another run, which finds the states of this one
+    seen, info = env.reset(seed=1)
+    assert seen.view(env.obs_dtype)[0]["episode"][2] != 0, "the very first episode begins at a state"
+    assert {"state", "required_count", "env_id"} <= set(info), "what the host's swarming goes by"
+    assert play(env, game, 0)[1] == 30
+print("anew")
+"""
+
+
+def test_episodes_pay_alike_and_the_first_may_begin_at_a_state(host: Host) -> None:
+    ended = host.run("-c", ANEW, str(packaged(PRACTICE_ROM)), seconds=300)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert ended.stdout.endswith("anew\n")
+
+
+def test_a_second_run_goes_on_with_the_states_of_the_first(host: Host) -> None:
+    config = OmegaConf.load(host.folder / "config.yaml")
+    shared = {"folder": "savestates/shared", "true_start_share": 0.0}
+    config.wrappers["daddy_puffer.explore"][1]["daddy_puffer.Curriculum"].update(shared)
+    config.train.total_timesteps = 800
+    OmegaConf.save(config, host.folder / "config.yaml")
+    for _ in range(2):
+        done(host.train(*OURS, "-w", "daddy_puffer.explore", "--vectorization", "multiprocessing", seconds=400))
+    states, drawn = kept(host.folder)
+    assert states and sum(drawn.values()) >= 8, "more than the first reset of each environment"
+
+
+@pytest.mark.parametrize("wrappers", ["daddy_puffer", "daddy_puffer.explore"])
+def test_swarming_by_messages_begins_episodes_too(host: Host, wrappers: str) -> None:
+    config = OmegaConf.load(host.folder / "config.yaml")
+    shipped = OmegaConf.load(packaged("upstream.yaml"))
+    config.rewards = {"ahead.Ahead": shipped.rewards[HOST_REWARD]}
+    config.train.update({"async_wrapper": True, "sqlite_wrapper": False, "required_rate": True})
+    OmegaConf.save(config, host.folder / "config.yaml")
+    arguments = (*OURS, "-w", wrappers, "-r", "ahead.Ahead", "--vectorization", "multiprocessing")
+    printed = done(host.run("-c", SWARM, *arguments, seconds=400))
+    assert {int(number) for number in re.findall(r"begins ahead (\d+)", printed)} >= {1, 2, 3, 4}
+    assert re.search(r"State migration to .* complete", printed)
+
+
+def test_our_own_configuration_explores_there(host: Host) -> None:
+    small = {"total_timesteps": 1200, "num_envs": 4, "batch_size": 400, "device": "cpu"}
+    config = OmegaConf.merge(OmegaConf.load(ROOT / "configs" / "explore.yaml"), {"train": small})
+    config.train.replay = {"learning_starts": 400, "capacity": 4000}
+    OmegaConf.save(config, host.folder / "explore.yaml")
+    ended = host.train(*OURS, "--config", "explore.yaml", "--vectorization", "serial", seconds=400)
+    done(ended)
+    assert "no effect under pokemonred_puffer" in ended.stderr
     assert kept(host.folder)[0]
