@@ -3,13 +3,14 @@
 In: the host's settings and its experience buffer. Out: nothing; the buffer hands other rows to the host's own `train`.
 
 The host knows no truncation: to it that is a terminal, worth nothing. And the row that follows an end, the first one of
-another episode, it takes for what came of the last action. So a truncated row's reward is raised by the discounted value
-of what is seen there, and a first row's by the value of the row before it, whose advantage so is 0; both are terminals.
+another episode, it takes for what came of the last action. So a truncated row's reward is raised by the discounted
+value of what is seen there, and a first row's by the value of the row before it, whose advantage so is 0; both are
+terminals.
 
-Return filtering: the host sorts a batch by environment and time and cuts it into as many segments as a minibatch has rows: segment i is
-row i of every minibatch, one after the other, `batch_size / (minibatch_size / bptt_horizon)` steps with the recurrent
-state carried on. `flatten_batch` lays them out; after it the rows of some segments are taken away. So the loss, its
-normalised advantages and the recurrent states are exactly those of a batch that has never held them.
+Return filtering: the host sorts a batch by environment and time and cuts it into as many segments as a minibatch has
+rows: segment i is row i of every minibatch, one after the other, `batch_size / (minibatch_size / bptt_horizon)` steps
+with the recurrent state carried on. `flatten_batch` lays them out; after it the rows of some segments are taken away.
+So the loss, its normalised advantages and the recurrent states are exactly those of a batch that has never held them.
 
 A segment's return is the sum of what followed its actions; what followed the last one is not known yet. Advantages are
 computed before, over all steps, as the host does.
