@@ -77,12 +77,6 @@ def test_discounted_sum_is_the_change_of_the_potential(terminates: bool) -> None
     assert paid[2] < 0.0  # a milestone was lost
 
 
-def test_where_a_truncation_ends_it_leaves_nothing_over() -> None:
-    env = Bayes(Bits(5, start=1), 2.0, Posteriors(COUNT), gamma=GAMMA, truncation_ends=True)
-    scale = float(Posteriors(COUNT).curiosity()[0])
-    assert discounted(episode(env, [1, 3, 2, 7, 7])) == pytest.approx(-scale, abs=1e-5)
-
-
 def test_scales_change_between_episodes_only_and_taper() -> None:
     posteriors = Posteriors(COUNT)
     env = Bayes(Bits(10), 2.0, posteriors, gamma=GAMMA, step_budget=10)

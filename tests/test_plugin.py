@@ -263,23 +263,21 @@ def test_potentials_have_the_discount_that_learns(tmp_path: Path, train: str, ga
 
 
 @pytest.mark.parametrize(
-    ("policy", "train", "gamma", "ends"),
+    ("policy", "train", "gamma"),
     [
-        ("daddy_puffer.HierQ", "{}", 0.97, False),
-        ("daddy_puffer.HierQ", "{learner: {gamma: 0.9}, gamma: 0.5}", 0.9, False),
-        ("daddy_puffer.HierQ", "{algorithm: ppo, learner: {gamma: 0.9}}", 0.998, True),
-        ("multi_convolutional.MultiConvolutionalPolicy", "{gamma: 0.99}", 0.99, True),
+        ("daddy_puffer.HierQ", "{}", 0.97),
+        ("daddy_puffer.HierQ", "{learner: {gamma: 0.9}, gamma: 0.5}", 0.9),
+        ("daddy_puffer.HierQ", "{algorithm: ppo, learner: {gamma: 0.9}}", 0.998),
+        ("multi_convolutional.MultiConvolutionalPolicy", "{gamma: 0.99}", 0.99),
     ],
 )
-def test_bayes_has_the_discount_and_the_ends_of_whoever_learns(
-    tmp_path: Path, policy: str, train: str, gamma: float, ends: bool
-) -> None:
+def test_bayes_has_the_discount_of_whoever_learns(tmp_path: Path, policy: str, train: str, gamma: float) -> None:
     (tmp_path / "config.yaml").write_text(
         f"train: {train}\n"
         f"policies: {{{policy}: {{policy: {{}}}}}}\n"
         "wrappers:\n"
         "  mine: [{daddy_puffer.EpsilonEnv: {}}, {daddy_puffer.Bayes: }]\n"
-        "  fits: [{daddy_puffer.EpsilonEnv: {}}, {daddy_puffer.Bayes: {gamma: %s, truncation_ends: true}}]\n"
+        "  fits: [{daddy_puffer.EpsilonEnv: {}}, {daddy_puffer.Bayes: {gamma: %s}}]\n"
         "  other: [{daddy_puffer.EpsilonEnv: {}}, {daddy_puffer.Bayes: {gamma: 0.42, weight: 3.0}}]\n" % gamma
     )
     rest = ("-r", "daddy_puffer.FastRequiredEvents", "--rom-path", str(packaged(PRACTICE_ROM)))
@@ -287,11 +285,8 @@ def test_bayes_has_the_discount_and_the_ends_of_whoever_learns(
     for name in ("daddy_puffer.explore", "mine", "fits"):
         args = complete(["-p", policy, "-w", name, *rest], tmp_path)
         wrappers[name] = OmegaConf.load(options(args)["--config"]).wrappers[name][-1]["daddy_puffer.Bayes"]
-    assert wrappers["daddy_puffer.explore"] == {
-        "gamma": gamma, "truncation_ends": ends, "weight": 1.0, "step_budget": 512
-    }  # fmt: skip
-    assert wrappers["mine"] == {"gamma": gamma, "truncation_ends": ends}
-    assert wrappers["fits"] == {"gamma": gamma, "truncation_ends": True}
+    assert wrappers["daddy_puffer.explore"] == {"gamma": gamma, "weight": 1.0, "step_budget": 512}
+    assert wrappers["mine"] == wrappers["fits"] == {"gamma": gamma}
     with pytest.raises(UserError, match=rf"wrappers.other: Bayes' gamma 0.42 must be train.*gamma, {gamma}"):
         complete(["-p", policy, "-w", "other", *rest], tmp_path)
     complete(["debug", "-w", "other", *rest], tmp_path)  # nobody learns
@@ -687,7 +682,9 @@ for wrappers in ("endless", "explore"):
     row, _, done, truncated, _ = env.step(np.array([5]))
     assert done and truncated and row.view(env.obs_dtype)[0]["episode"].tolist() == [0, 22, 0, 4]
     row = env.reset()[0].view(env.obs_dtype)[0]
-    assert row["episode"].tolist() == [1, 0, 0, 1] and row["visited"].sum() == 1
+    episode, at_step, spawn, flags = row["episode"].tolist()
+    assert (episode, at_step, flags) == (1, 0, 1) and row["visited"].sum() == 1
+    assert (spawn != 0) == (wrappers == "explore"), "from a state that is in no registry"
     assert inner.get_wrapper_attr("game_state").position == at and game.step_count == 0
     kept = set(Path("shared").glob("*.state"))
     assert not env.step(DOWN)[2], "once"

@@ -77,18 +77,16 @@ class Bayes(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
         gamma: float = 0.97,
         step_budget: int = 512,
         step_budgets: Mapping[str, int] | None = None,
-        truncation_ends: bool = False,
     ) -> None:
         """Take the learner's discount, and the budgets of steps (`step_budgets`: of some milestones by name).
 
-        `truncation_ends`: the learner sees no value beyond a truncation, so that the potential is 0 there, too.
         `posteriors` are shared among environments, by default those of this process and its children.
 
         Raises:
             UserError: `step_budgets` names an unknown milestone.
         """
         super().__init__(env)
-        self._weight, self._gamma, self._truncation_ends = weight, gamma, truncation_ends
+        self._weight, self._gamma = weight, gamma
         self.posteriors = run_wide_posteriors() if posteriors is None else posteriors
         self._budgets = budgets_by_name(NAMES, step_budget, step_budgets or {})
         self._scales = np.zeros(len(MILESTONES))  # these hold for one episode
@@ -117,8 +115,7 @@ class Bayes(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
             reached = _flags(bits)
             self._reached_at[reached & (self._reached_at < 0)] = self._step
             self._potential = potential(reached, self._scales)
-        ends = terminated or (truncated and self._truncation_ends)
-        shaping = shaping_reward(before, self._potential, self._gamma, ends)
+        shaping = shaping_reward(before, self._potential, self._gamma, terminated)
         observation["ledger"][LEDGER_FIELD] = shaping
         if terminated or truncated:
             if not self._from_state:
