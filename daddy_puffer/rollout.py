@@ -89,7 +89,7 @@ def play_episodes(env: VectorEnv, agent: Agent, episodes: int, seed: int) -> lis
     """
     quota = np.full(env.num_envs, episodes // env.num_envs)
     quota[: episodes % env.num_envs] += 1
-    tracker = EpisodeTracker(env.num_envs)
+    tracker = EpisodeTracker(env.num_envs, [milestone.name for milestone in MILESTONES])
     batch = env.reset(seed)
     tracker.add(batch, 0)
     records: list[EpisodeRecord] = []

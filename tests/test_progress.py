@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,31 @@ def test_tracker_counts_steps_from_the_spawn() -> None:
     play(progress, [[0, 2], [0, 2], [0, 2], [2, 2], [0, 3]])
     assert progress.posteriors.trial_count.tolist() == [2, 1, 2]
     np.testing.assert_allclose(progress.posteriors.successes, [0, 1, 0])
+
+
+def test_tracker_takes_some_environments_at_a_time() -> None:
+    whole, halves = (tracker(4, forgetting=1 - 1e-9) for _ in range(2))  # the order of trials hardly matters
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        episode = np.bitwise_or.accumulate(rng.integers(0, 8, (6, 4)) & rng.integers(0, 8, (6, 4)))
+        play(whole, episode.tolist())
+        for half in (np.array([3, 0]), np.array([1, 2])):
+            for time, bits in enumerate(episode[:, half].tolist()):
+                some = batch(bits, first=time == 0, truncated=time == 5)
+                halves.add(replace(some, env_ids=half))
+    assert whole.posteriors.trial_count.tolist() == halves.posteriors.trial_count.tolist()
+    assert 0 < whole.posteriors.trial_count.min() < 80
+    np.testing.assert_allclose(whole.posteriors.successes, halves.posteriors.successes, atol=1e-4)
+    assert (whole.posteriors.successes < whole.posteriors.trial_count).all()
+
+
+def test_an_episode_that_was_cut_off_tells_of_budgets_that_were_over() -> None:
+    progress = tracker(1, step_budgets={"a": 6})
+    for time, bits in enumerate([0, 1, 5, 5, 5]):  # reaches a and c within their budgets
+        progress.add(batch([bits], first=time == 0, truncated=False))
+    progress.add(batch([0], first=True, truncated=False))
+    assert progress.posteriors.trial_count.tolist() == [0, 1, 1]  # a could still have been reached
+    np.testing.assert_allclose(progress.posteriors.successes, [0, 0, 1])
 
 
 def test_tracker_rows_show_what_is_watched_or_was_reached(tmp_path: Path) -> None:

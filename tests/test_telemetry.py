@@ -22,19 +22,26 @@ COLUMNS = (
 
 
 def batch(
-    reward: list[float], first: str = "", terminated: str = "", truncated: str = "", infos: tuple[Any, ...] = ()
+    reward: list[float],
+    first: str = "",
+    terminated: str = "",
+    truncated: str = "",
+    infos: tuple[Any, ...] = (),
+    milestones: tuple[int, ...] = (),
+    env_ids: tuple[int, ...] = (),
 ) -> StepBatch:
-    """Rows named by digits: first="01" sets rows 0 and 1. The ledger is (reward / 2, 1, 0, 0)."""
+    """Rows named by digits: first="01" sets rows 0 and 1. The ledger is (reward / 2, 1, 0, 0); a byte of milestones."""
     rows = len(reward)
+    bits = np.array(milestones or [0] * rows, np.uint8)[:, None]
     flags = [np.array([str(row) in text for row in range(rows)]) for text in (terminated, truncated, first)]
     ledger = np.array([[r / 2, 1, 0, 0] for r in reward], np.float32)
     return StepBatch(
-        observation={"ledger": ledger},
+        observation={"ledger": ledger, "milestones": bits},
         reward=np.array(reward, np.float32),
         terminated=flags[0],
         truncated=flags[1],
         first=flags[2],
-        env_ids=np.arange(rows),
+        env_ids=np.array(env_ids or range(rows)),
         infos=list(infos),
     )
 
@@ -54,11 +61,11 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_tracker_sums_rewards_and_sources_from_first_to_end():
-    tracker = EpisodeTracker(2)
-    info = {"env_id": 1, "badges": 2, "map": "Gym", "milestones": ["a", "b"]}
+    tracker = EpisodeTracker(2, "abc")
+    info = {"env_id": 1, "badges": 2, "map": "Gym"}
     assert tracker.add(batch([0, 0], first="01"), step=0) == []
     assert tracker.add(batch([1, 4]), step=2) == []
-    (ended,) = tracker.add(batch([1, 8], truncated="1", infos=(info,)), step=4)
+    (ended,) = tracker.add(batch([1, 8], truncated="1", infos=(info,), milestones=(4, 3)), step=4)
     assert (ended.env_id, ended.length_steps, ended.return_total) == (1, 2, 4 + 8)
     assert (ended.return_env, ended.return_rnd) == ((4 + 8) / 2, 1 + 1)
     assert (ended.start_step_global, ended.end_step_global) == (0, 4)
@@ -69,6 +76,52 @@ def test_tracker_sums_rewards_and_sources_from_first_to_end():
     assert (one.env_id, one.episode_id, one.length_steps, one.return_total) == (0, 0, 4, 4)
     assert (other.env_id, other.episode_id, other.length_steps, other.return_total) == (1, 2, 1, 16)
     assert other.start_step_global == 5
+
+
+def test_what_was_reached_and_left_again_was_reached():
+    tracker = EpisodeTracker(1, "abc")
+    found = []
+    for bits, first, end in ((1, "0", ""), (3, "", ""), (4, "", "0"), (1, "0", ""), (1, "", "0")):
+        found += tracker.add(batch([0], first=first, terminated=end, milestones=(bits,)), step=0)
+    assert [one.milestones_reached for one in found] == ["a;b;c", "a"]
+
+
+def test_tracker_takes_some_environments_at_a_time():
+    whole, halves = EpisodeTracker(4, "abc"), EpisodeTracker(4, "abc")
+    rng = np.random.default_rng(0)
+    first, found = "0123", ([], [])
+    for step in range(60):
+        rewards, bits = rng.integers(0, 9, 4).astype(float).tolist(), tuple(rng.integers(0, 8, 4).tolist())
+        ends = "" if first else "".join(str(env) for env in range(4) if rng.random() < 0.2)
+        infos = tuple({"env_id": int(env), "badges": step} for env in ends)
+        found[0].extend(whole.add(batch(rewards, first=first, truncated=ends, infos=infos, milestones=bits), step))
+        for half in ((0, 1), (3, 2)):
+            rows = {str(env): str(row) for row, env in enumerate(half)}
+            some = batch(
+                [rewards[env] for env in half],
+                first="".join(rows[env] for env in first if env in rows),
+                truncated="".join(rows[env] for env in ends if env in rows),
+                infos=infos,
+                milestones=tuple(bits[env] for env in half),
+                env_ids=half,
+            )
+            found[1].extend(halves.add(some, step))
+        first = ends
+    told = [sorted((r.end_step_global, r.env_id, r.return_total, r.milestones_reached) for r in each) for each in found]
+    assert told[0] == told[1] and len(told[0]) > 20
+    assert sorted(r.badges for r in found[0]) == sorted(r.badges for r in found[1])
+
+
+def test_an_episode_that_another_follows_without_an_end_was_cut_off():
+    tracker = EpisodeTracker(2, "abc")
+    tracker.add(batch([0, 0], first="01"), step=0)
+    tracker.add(batch([3, 5], milestones=(2, 0)), step=2)
+    (cut,) = tracker.add(batch([0, 7], first="0", milestones=(1, 0), infos=({"env_id": 0, "badges": 1},)), step=3)
+    assert (cut.env_id, cut.episode_id, cut.length_steps, cut.return_total, cut.badges) == (0, 0, 1, 3, 1)
+    assert (cut.milestones_reached, cut.end_step_global) == ("b", 3)
+    assert tracker.episode_ids.tolist() == [2, 1]
+    (ended, _) = tracker.add(batch([1, 0], terminated="01"), step=5)
+    assert (ended.length_steps, ended.return_total, ended.milestones_reached) == (1, 1, "a")
 
 
 def test_phases_add_up_to_wall_time():

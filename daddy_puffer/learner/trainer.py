@@ -208,7 +208,7 @@ class Trainer:
         # called with every step, the environment steps so far and the episodes' ids: whoever watches the run
         self.after_step: Callable[[StepBatch, int, Array], object] = lambda batch, step, episode_ids: None
         self.progress = ProgressTracker([m.name for m in MILESTONES], config.progress, env.num_envs)
-        self._episodes = EpisodeTracker(env.num_envs)
+        self._episodes = EpisodeTracker(env.num_envs, [milestone.name for milestone in MILESTONES])
         self._spawn_range = [len(MILESTONES), 0]  # fewest and most milestones that an episode began with
         self._updates = updates or BackgroundLearner(learner)
         self._teaching = teaching

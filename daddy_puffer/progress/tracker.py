@@ -1,11 +1,12 @@
 """What a trainer believes about each milestone, from the batches it gets anyway.
 
-In: one `StepBatch` a step, from whose `milestones` bits it sees when each was reached first. Out: `ProgressRow`s, a few
-metrics, and an alarm. Knows no game: it gets the milestones' names, in the order of their bits.
+In: `StepBatch`es of all environments or of some, from whose `milestones` bits it sees when each was reached first. Out:
+`ProgressRow`s, a few metrics, and an alarm. Knows no game: it gets the milestones' names, in the order of their bits.
 
 Only episodes from the true start are trials. Those of a curriculum begin where somebody got to, mostly where it goes on
 only now and then, and are short: counted among the others they hide what the agent can do, and a healthy run looks
-stalled.
+stalled. Of an episode that was cut off from outside, which the next one's first row tells, only those milestones are
+trials whose budget was over by then.
 """
 
 from __future__ import annotations
@@ -48,26 +49,32 @@ class ProgressTracker:
         self._bits: Array | None = None  # u8 [B, bytes]
         self._length = np.zeros(num_envs, np.int64)
         self._from_state = np.zeros(num_envs, bool)
+        self._under_way = np.zeros(num_envs, bool)
         self._spawned_with = np.zeros((num_envs, len(names)), bool)
         self._reached_at = np.full((num_envs, len(names)), -1)
 
     def add(self, batch: StepBatch) -> None:
-        """Take one step of every environment; the milestones of an episode that ended become trials."""
-        bits = batch.observation["milestones"]
-        changed = batch.first.copy() if self._bits is None else batch.first | (bits != self._bits).any(axis=1)
-        self._bits = bits.copy()
-        self._length += 1
-        self._length[batch.first] = 0
-        self._from_state[batch.first] = batch.observation["episode"][batch.first, SPAWN_FIELD] != 0
+        """Take one step of some environments; the milestones of an episode that ended become trials."""
+        ids, first, bits = batch.env_ids, batch.first, batch.observation["milestones"]
+        if self._bits is None:
+            self._bits = np.zeros((len(self._length), bits.shape[1]), np.uint8)
+        for env in ids[first & self._under_way[ids] & ~self._from_state[ids]]:
+            self._end(env, cut_off=True)
+        changed = first | (bits != self._bits[ids]).any(axis=1)
+        self._bits[ids] = bits
+        self._length[ids] = np.where(first, 0, self._length[ids] + 1)
+        self._from_state[ids[first]] = batch.observation["episode"][first, SPAWN_FIELD] != 0
         for row in np.flatnonzero(changed):
-            flags = self._flags(bits[row])
-            if batch.first[row]:
-                self._spawned_with[row], self._reached_at[row] = flags, -1
+            env, flags = ids[row], self._flags(bits[row])
+            if first[row]:
+                self._spawned_with[env], self._reached_at[env] = flags, -1
             else:
-                new = flags & (self._reached_at[row] < 0)
-                self._reached_at[row, new] = self._length[row]
-        for row in np.flatnonzero((batch.terminated | batch.truncated) & ~batch.first & ~self._from_state):
-            self._end(row)
+                new = flags & (self._reached_at[env] < 0)
+                self._reached_at[env, new] = self._length[env]
+        ended = batch.terminated | batch.truncated
+        self._under_way[ids] = ~ended
+        for env in ids[ended & ~first & ~self._from_state[ids]]:
+            self._end(env)
 
     @property
     def alarm(self) -> bool:
@@ -118,8 +125,10 @@ class ProgressTracker:
         for alarm, saved in zip(self._alarms, state["alarms"], strict=True):
             alarm.load_state(saved)
 
-    def _end(self, row: int) -> None:
-        counted, outcome = trials(self._spawned_with[row], self._reached_at[row], self._budgets)
+    def _end(self, env: int, cut_off: bool = False) -> None:
+        counted, outcome = trials(self._spawned_with[env], self._reached_at[env], self._budgets)
+        if cut_off:  # successes that came before the cut would be counted, failures that did not come yet would not
+            counted &= self._budgets <= self._length[env]
         self.posteriors.update(counted, outcome)
         for index in np.flatnonzero(counted):
             self._alarms[index].observe(bool(outcome[index]))

@@ -300,7 +300,7 @@ def _milestones_by_first(runs: Sequence[Run]) -> tuple[list[str], set[str]]:
 
 
 def _share_reaching(group: Group, name: str, edges: Array) -> Array:
-    """F64 [B]: mean over runs of the share of episodes from the true start that had the milestone in the end."""
+    """F64 [B]: mean over runs of the share of episodes from the true start that reached the milestone."""
     curves = []
     for run in group.runs:
         episodes = true_starts(run)

@@ -22,7 +22,7 @@ class EpisodeRecord:
     return_total: float  # what the agent was given, weights included
     start_step_global: int  # environment steps of the whole run when the episode began
     end_step_global: int
-    milestones_reached: str  # names joined by ";"
+    milestones_reached: str  # names joined by ";" of those held at any time of it, also an item that left the bag
     savestate_tag: str  # the state it began from; empty = the start of the game
     badges: int
     map: str  # where it ended
@@ -70,7 +70,7 @@ class ProgressRow:
     mean: float
     lower: float  # 95 % interval
     upper: float
-    alarm_score: float  # log-odds of theta < progress.target
+    alarm_score: float  # trials in a row after which the mean was below progress.target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
