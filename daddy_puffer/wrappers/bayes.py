@@ -86,7 +86,7 @@ class Bayes(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
             UserError: `step_budgets` names an unknown milestone.
         """
         super().__init__(env)
-        self._weight, self._gamma = weight, gamma
+        self.weight, self._gamma = weight, gamma
         self.posteriors = run_wide_posteriors() if posteriors is None else posteriors
         self._budgets = budgets_by_name(NAMES, step_budget, step_budgets or {})
         self._scales = np.zeros(len(MILESTONES))  # these hold for one episode
@@ -121,7 +121,7 @@ class Bayes(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
             if not self._from_state:
                 self.posteriors.update(*trials(self._spawned_with, self._reached_at, self._budgets))
             self._begin(observation)  # pokemonred_puffer steps on after a truncation
-        return observation, float(reward) + self._weight * shaping, terminated, truncated, info
+        return observation, float(reward) + self.weight * shaping, terminated, truncated, info
 
     def _begin(self, observation: Observation) -> None:
         self._scales = self.posteriors.curiosity()

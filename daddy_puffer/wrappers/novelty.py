@@ -102,7 +102,7 @@ class Novelty(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
         super().__init__(env)
         if scope not in SCOPES:
             raise UserError(f"Novelty's scope must be one of {SCOPES}, got {scope!r}")
-        self._weight, self._first, self._per_episode, self._milestones = weight, first, scope == "episode", milestones
+        self.weight, self._first, self._per_episode, self._milestones = weight, first, scope == "episode", milestones
         self._visits = run_wide_counts() if counts is None else counts
         self._game = owner(env, "game_state")
         self._here = -1
@@ -127,7 +127,7 @@ class Novelty(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
             self._here = cell
             novelty = self._arrive(cell)
             observation["ledger"][LEDGER_FIELD] = novelty
-            reward = float(reward) + self._weight * novelty
+            reward = float(reward) + self.weight * novelty
         return observation, reward, terminated, truncated, info
 
     def _cell(self, observation: Observation) -> int:

@@ -106,7 +106,7 @@ class RND(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
         assert isinstance(env.observation_space, spaces.Dict)
         (size,) = env.observation_space["structured"].shape or (0,)
         embedding = Embedding(size, ID_FIELDS if size == FEATURE_COUNT else (), seed)
-        self._weight = weight
+        self.weight = weight
         self._networks = SmallNetworks(embedding.size, seed)
         self._curiosity = Curiosity(embedding, self._networks, num_envs=1, rows_per_update=ROWS_PER_UPDATE)
 
@@ -125,7 +125,7 @@ class RND(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
             return observation, reward, terminated, truncated, info
         bonus = float(self._curiosity.bonus(observation["frames"][None], observation["structured"][None])[0])
         observation["ledger"][LEDGER_FIELD] = bonus
-        return observation, float(reward) + self._weight * bonus, terminated, truncated, info
+        return observation, float(reward) + self.weight * bonus, terminated, truncated, info
 
     def state_dict(self) -> State:
         """What the bonuses of the next episode depend on, as a tree of numpy arrays and numbers."""
