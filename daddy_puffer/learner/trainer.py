@@ -220,7 +220,9 @@ class Trainer:
         )
         names = [Action(number).name if number < len(Action) else str(number) for number in range(env.num_actions)]
         self._variety = Variety(names, e.temperature)
-        self._rnd = self._make_rnd() if config.intrinsic.rnd_weight else None
+        i = config.intrinsic
+        self._weights = {"rnd": i.rnd_weight, "novelty": i.novelty_weight, "bayes": i.bayes_weight}  # in the reward
+        self._rnd = self._make_rnd() if i.rnd_weight else None
         self.last_checkpoint: Path | None = None
         self._saved_at = -1  # environment steps when it was written, by this session
         self._owed_rows = 0.0
@@ -246,7 +248,7 @@ class Trainer:
     def _epsilon_of(self, batch: StepBatch) -> Array:
         """Exploration of each environment: more of it where the episode began at a state of the curriculum."""
         from_state = batch.observation["episode"][:, SPAWN_FIELD] != 0
-        epsilon = self.epsilon
+        epsilon = self.epsilon[batch.env_ids]
         return np.where(from_state, np.maximum(epsilon, self.config.exploration.from_states), epsilon)
 
     def run(self, stop: StopSignals) -> Iterator[Record]:
@@ -559,6 +561,7 @@ class Trainer:
             "rollout/env_reward_per_step": window.ledger[0] / max(1, window.steps),
             "exploration/epsilon": self.epsilon.mean(),
             "replay/transitions": len(self.replay),
+            **{f"weight/{name}": weight for name, weight in self._weights.items()},
         }
         if c.learning_steps:
             values["replay/ratio"] = c.trained_rows / c.learning_steps
@@ -580,12 +583,9 @@ class Trainer:
 
     def _curiosity(self, window: _Window) -> dict[str, float]:
         """Mean unweighted bonus of a step, of the sources that are used."""
-        intrinsic = self.config.intrinsic
-        names = ("rnd", "novelty", "bayes")
-        weights = (intrinsic.rnd_weight, intrinsic.novelty_weight, intrinsic.bayes_weight)
         sums = window.ledger[1:] / max(1, window.steps)
-        used = zip(names, sums, weights, strict=True)
-        values = {f"{name}/reward_per_step": float(value) for name, value, weight in used if weight}
+        used = zip(self._weights.items(), sums, strict=True)
+        values = {f"{name}/reward_per_step": float(value) for (name, weight), value in used if weight}
         if self.env.visits is not None:
             values["novelty/cells"] = float(len(self.env.visits.state_dict()["index"]))
         return values
