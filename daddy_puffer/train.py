@@ -32,10 +32,9 @@ from daddy_puffer.rollout import FILM_STEPS, FilmsBeside, film_checkpoint, film_
 from daddy_puffer.telemetry import Sink, Telemetry
 from daddy_puffer.telemetry.console import console_sink
 from daddy_puffer.telemetry.live import LiveWriter
-from daddy_puffer.telemetry.run_folder import choose_run_folder, open_run_folder, write_meta
-from daddy_puffer.telemetry.sinks import EpisodeCsv, JsonLines, MetricsCsv, ProgressCsv, TensorBoard, WeightsAndBiases
+from daddy_puffer.telemetry.run_folder import choose_run_folder, open_logs, open_run_folder, write_meta
+from daddy_puffer.telemetry.sinks import WeightsAndBiases
 from daddy_puffer.telemetry.standing import Plan
-from daddy_puffer.telemetry.step_rows import StepShards
 from daddy_puffer.telemetry.video import Film
 from daddy_puffer.vector import VectorEnv, make_vector
 
@@ -144,15 +143,7 @@ def _make_env(config: Config, folder: Path) -> VectorEnv:
 def make_sinks(config: Config, folder: Path, resume: Path | None) -> list[Sink]:
     """Everywhere the records of a run go; what a resumed run had written after its checkpoint is dropped."""
     step = None if resume is None else checkpoint_step(resume)
-    sinks: list[Sink] = [
-        console_sink(_plan(config, folder)),
-        EpisodeCsv(folder / "episodes.csv", step),
-        MetricsCsv(folder / "metrics.csv", step),
-        JsonLines(folder / "events.jsonl", step),
-        ProgressCsv(folder / "progress.csv", step),
-        StepShards(folder / "steps", config.progress.watched, step),
-        TensorBoard(folder / "tb", step),
-    ]
+    sinks = [console_sink(_plan(config, folder)), *open_logs(folder, config.progress.watched, step)]
     if config.wandb.enabled:
         sinks.append(WeightsAndBiases(folder, config.wandb.project, folder.name, asdict(config), step))
     return sinks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 import threading
 import time
@@ -24,6 +26,8 @@ from support import MILESTONE_BYTES, STACK, STRUCTURED, FakeLearner, FakeRed
 from daddy_puffer.config import Config, ReplayConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.features import FEATURES
+from daddy_puffer.game.maps import map_name
+from daddy_puffer.game.milestones import MILESTONES
 from daddy_puffer.learner import hosted
 from daddy_puffer.learner.hosted import (
     HostedTrainer,
@@ -36,8 +40,10 @@ from daddy_puffer.learner.trainer import TrainingDivergedError
 from daddy_puffer.policies.hierq import HierQ, ObservationSpec
 from daddy_puffer.policies.hosted import HostedHierQ, HostedRecurrentHierQ
 from daddy_puffer.replay import SequenceReplay
+from daddy_puffer.report.runs import load_run, read_steps
+from daddy_puffer.telemetry import EpisodeRecord
 from daddy_puffer.telemetry.live import SCREENS_EVERY, LiveReader, unpack_looks, unpack_screens
-from daddy_puffer.types import Action, StepBatch
+from daddy_puffer.types import SPAWN_FIELD, Action, StepBatch
 from daddy_puffer.watch.moment import Moment
 
 ENVS = 4
@@ -238,10 +244,13 @@ def section(**settings: Any) -> DictConfig:
     return OmegaConf.create({"seed": 1, "device": "cpu", **settings})
 
 
-def stepwise(vecenv: Any, num_envs: int, learner: Any = None) -> tuple[WatchedVecenv, StepwiseTrainer, SequenceReplay]:
+def stepwise(
+    vecenv: Any, num_envs: int, learner: Any = None, **settings: Any
+) -> tuple[WatchedVecenv, StepwiseTrainer, SequenceReplay]:
     """The parts below the host's loop; the learner's state counts the rows of an episode."""
     watched = WatchedVecenv(vecenv)
-    config = hosted_config(section(exploration={"epsilon_end": 0.5}), num_envs=num_envs, frame_stack=STACK)
+    settings = {"exploration": {"epsilon_end": 0.5}, **settings}
+    config = hosted_config(section(**settings), num_envs=num_envs, frame_stack=STACK)
     learner = learner or FakeLearner(Action.B)
     replay = SequenceReplay(
         ReplayConfig(capacity=4000, learning_starts=2000, sequence_length=6, sequence_period=1, burn_in=0),
@@ -414,13 +423,15 @@ def test_the_loop_learns_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(client.rows) == 19
     theirs = {"Overview/SPS", "Overview/agent_steps", "Overview/learning_rate", "performance/SPS"}
     ours = {"losses/td_loss", "learner/td_loss", "exploration/epsilon", "replay/transitions", "replay/ratio"}
+    ours |= {"progress/alarm", "posterior_mean/Boulder", "alarm_score/Boulder", "weight/rnd", "rollout/return_mean"}
     assert theirs <= set(client.rows[0]) and theirs | ours <= set(client.rows[-1])
     ratio = trainer._measured["replay/ratio"]
     assert 0.8 * Config().learner.replay_ratio < ratio <= Config().learner.replay_ratio
     assert shown["updates"] >= 50 and shown["q_mean"] > 1.0, "every A pays 1 at a discount of 0.5"
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        *("config.yaml", "episodes.csv", "events.jsonl", "meta.json", "metrics.csv"),
         *(f"model_{epoch:06d}.pt" for epoch in (5, 10, 15, 19)),
-        "trainer_state.pt",
+        *("progress.csv", "steps", "tb", "trainer_state.pt"),
     ]
     saved = torch.load(tmp_path / "run" / "model_000019.pt", weights_only=False)[0]
     assert greedy_share_of_a(saved) > 0.95
@@ -454,6 +465,104 @@ def test_other_numbers_of_environments(tmp_path: Path, vecenv: str) -> None:
     )
     run(trainer)
     assert host.dashboards[-1]["updates"] > 0 and math.isfinite(host.dashboards[-1]["loss"])
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_the_run_folder_holds_the_logs_of_the_stand_alone_trainer(tmp_path: Path, uneven: bool) -> None:
+    envs = Uneven([serial(2), serial(2)]) if uneven else serial(ENVS)
+    trainer, _ = make_trainer(tmp_path, envs, step_log_interval=5, rnd_weight=0.5, total_timesteps=600)
+    run(trainer)
+    folder, steps = tmp_path / "run", trainer._trainer.counters.steps
+    episodes = table(folder / "episodes.csv")
+    assert len({row["episode_id"] for row in episodes}) == len(episodes)
+    assert 0 <= steps - 9 * len(episodes) < 9 * ENVS, "those under way have no row"
+    assert {row["env_id"] for row in episodes} == set("0123")
+    assert {row["length_steps"] for row in episodes} == {"9"}
+    named = {MILESTONES[0].name, MILESTONES[31].name}
+    assert all(set(row["milestones_reached"].split(";")) == named and row["badges"] == "1" for row in episodes)
+    assert {(row["map"], row["savestate_tag"]) for row in episodes} == {(map_name(9), "")}  # the fake counts there
+    totals = [float(row["return_total"]) - 0.5 * float(row["return_rnd"]) for row in episodes]
+    np.testing.assert_allclose(totals, [float(row["return_env"]) for row in episodes], atol=1e-4)
+    metrics = table(folder / "metrics.csv")
+    assert [row["weight/rnd"] for row in metrics] == ["0.5"] * trainer.epoch == ["0.5"] * 10
+    ends = [int(row["step"]) for row in metrics]
+    assert ends == sorted(set(ends)) and ends[-1] == steps
+    progress = table(folder / "progress.csv")
+    assert {row["milestone"] for row in progress} >= {"Boulder", "EVENT_GOT_STARTER"}
+    assert len({row["step"] for row in progress}) == trainer.epoch
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    saved = [Path(one["path"]).name for one in events if one["event"] == "checkpoint"]
+    assert saved == sorted(path.name for path in folder.glob("model_*.pt"))
+    assert events[-1]["event"] == "stop" and not events[-1]["interrupted"]
+    found = read_steps(folder / "steps")
+    per_env = np.bincount(found.env_id, minlength=ENVS)
+    assert 0.5 < len(found) / (steps / 5) <= 1.2 and (per_env > 0).all()
+    known = {(int(row["episode_id"]), int(row["env_id"])) for row in episodes}
+    ended = found.episode_id <= min(max(episode for episode, env in known if env == i) for i in range(ENVS))
+    assert set(zip(found.episode_id[ended].tolist(), found.env_id[ended].tolist(), strict=True)) <= known
+    assert list((folder / "tb").glob("events*"))
+    read = load_run(folder)
+    assert read.has_stopped and read.config["intrinsic.rnd_weight"] == 0.5 and len(read.episodes) == len(episodes)
+
+
+def test_a_checkpoint_is_never_ahead_of_the_logs(tmp_path: Path) -> None:
+    trainer, _ = make_trainer(tmp_path, checkpoint_interval=1)
+    trainer.evaluate()
+    trainer.train()
+    steps, rows = trainer._trainer.counters.steps, table(tmp_path / "run/episodes.csv")
+    assert len(rows) == ENVS * (steps // ENVS // 9) > 0 and table(tmp_path / "run/metrics.csv")[0]["step"] == str(steps)
+    trainer.close()
+
+
+def test_an_episode_that_the_host_cuts_off_ends_there_and_a_moved_one_is_no_true_start() -> None:
+    class Reaching(FakeRed):
+        """Holds one milestone more from the third step of its life on, whatever episode that is."""
+
+        def _observe(self, *args: Any) -> dict[str, np.ndarray]:
+            seen = super()._observe(*args)
+            seen["milestones"][1] = self.life >= 3
+            return seen
+
+    watched, trainer, _ = stepwise(serial(2, lambda: packed(Reaching(truncate_at=0))), 2)
+    records: list[Any] = []
+    trainer.emit = records.append
+    watched.async_reset(5)
+    spawned = []
+    for step in range(12):
+        watched.recv()
+        assert watched.batch is not None
+        spawned.append(watched.batch.observation["episode"][:, SPAWN_FIELD].tolist())
+        watched.send(trainer.act(watched.batch))
+        if step in (1, 6):
+            watched.async_reset(step)
+    trainer.close()
+    episodes = [record for record in records if isinstance(record, EpisodeRecord)]
+    assert [(one.env_id, one.episode_id, one.length_steps, one.savestate_tag) for one in episodes] == [
+        *((env, env, 1, "") for env in range(2)),
+        *((env, 2 + env, 4, "") for env in range(2)),
+    ]
+    assert MILESTONES[8].name not in episodes[0].milestones_reached
+    assert MILESTONES[8].name in episodes[2].milestones_reached
+    assert spawned == [[0, 0]] * 7 + [[-1, -1]] * 5
+
+
+def test_more_is_tried_where_an_episode_began_at_a_state() -> None:
+    watched, trainer, _ = stepwise(Uneven([serial(2), serial(2)]), 4, exploration={"from_states": 1.0})
+    trainer.counters.steps = 10**6
+    watched.async_reset(5)
+    for _ in range(2):
+        watched.recv()
+        batch = watched.batch
+        assert batch is not None
+        batch.observation["episode"][1, SPAWN_FIELD] = 3
+        assert trainer._epsilon_of(batch).tolist() == [pytest.approx(0.02), 1.0]
+        watched.send(trainer.act(batch))
+    trainer.close()
 
 
 @pytest.mark.parametrize("uneven", [False, True])
@@ -554,6 +663,9 @@ def test_settings_come_from_the_hosts_section() -> None:
         ({"replay": {"capacitty": 5}}, "unknown key 'capacitty' .did you mean capacity"),
         ({"learner": 3}, "train.learner must be a mapping, found 3"),
         ({"exploration": {"epsilon_end": 2.0}}, "epsilon_end"),
+        ({"demos": {"folder": "x"}}, "^train.demos.folder is for our own trainer"),
+        ({"demos": {"own_way": ["Boulder"]}}, "^train.demos.own_way is for our own trainer"),
+        ({"demos": {"own_wins": 3}}, "^train.demos.own_wins is for our own trainer"),
         ({"learner": {"gamma": "high"}}, "^train.learner: Value .high. of type"),
     ],
 )

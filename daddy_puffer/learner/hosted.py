@@ -14,46 +14,61 @@ a state load of the swarm does too: recurrent state and replay then begin anew. 
 terminal to the host, and is bootstrapped here. `train.compile` has nothing to compile here.
 
 `train.rnd_weight` pays r_rnd as in the stand-alone trainer, for all environments at once; it does without
-the wrapper. The host's checkpoints hold the network alone: nothing of replay, RND, novelty or posteriors is saved.
-`train.live_interval` likewise: where the environments are is in `live/`, beside the checkpoints, for `watch`.
+the wrapper. The host's checkpoints hold the network alone: nothing of replay, RND, novelty or posteriors is saved, for
+the host resumes nothing: every run of it has another folder, and logs that begin there. Those are the stand-alone
+trainer's, beside the checkpoints; a row an epoch has what it has at every `log_interval`. wandb is the host's client,
+which is given the same numbers. `train.live_interval` likewise: where the environments are is in `live/`, for `watch`.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from daddy_puffer.config import Config, load_config
+from daddy_puffer.envs.rom import PRACTICE_ROM, packaged
 from daddy_puffer.errors import UserError
-from daddy_puffer.game.features import worth_trying
+from daddy_puffer.game.features import FEATURES, worth_trying
+from daddy_puffer.game.maps import map_name
 from daddy_puffer.learner.background import LearnerDiedError
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.live_samples import ScatteredLooks
 from daddy_puffer.learner.process import make_updates
+from daddy_puffer.learner.step_samples import step_rows
 from daddy_puffer.learner.trainer import Replay, Trainer, TrainingDivergedError, Updates
 from daddy_puffer.policies.exploration import RepeatedExploration
 from daddy_puffer.policies.hierq import HierQ
 from daddy_puffer.policies.hosted import KEYS, HostedRecurrentHierQ
 from daddy_puffer.replay import make_replay
+from daddy_puffer.telemetry import Event, Interval, ProgressRow, Record, Telemetry
 from daddy_puffer.telemetry.live import LiveWriter
-from daddy_puffer.types import Array, EpisodeFlag, StepBatch
+from daddy_puffer.telemetry.run_folder import open_logs, open_run_folder
+from daddy_puffer.types import SPAWN_FIELD, Array, EpisodeFlag, StepBatch
+from daddy_puffer.wrappers import RND, Bayes, Novelty
+from daddy_puffer.wrappers.epsilon import owner
 
 LEDGER = "ledger"  # key beside those that the policy reads
 LONGEST_LEAD = 512  # rows that an environment may be ahead of the slowest before some of its rows are lost
 LOG_PERIOD_SECONDS = 5.0  # between two rows for wandb, as in the host
 GREEDY_TEMPERATURE = 1e-4  # of the saved policy where exploration has none: the host samples its actions
-SECTIONS = ("replay", "learner", "demos", "exploration")  # of ours in the host's `train` section
+SECTIONS = ("replay", "learner", "demos", "exploration", "progress")  # of ours in the host's `train` section
+NOT_HERE = ("folder", "own_way", "own_wins")  # of `demos`: they need environments of our own
+MAP = [name for name, _ in FEATURES].index("map_id")
+MOVED = -1  # where another number of a save state would stand: an episode that begins where the host moved it
 # The host reserves memory for a batch of its own learner and may compile its policy: neither is used.
 UNUSED = {"batch_size": 1, "minibatch_size": 1, "bptt_horizon": 1, "compile": False}
 
@@ -73,6 +88,7 @@ def hosted_config(train: DictConfig, *, num_envs: int, frame_stack: int) -> Conf
         "train.threads": train.get("threads"),
         "train.updates_in": train.get("updates_in"),
         "train.live_interval": train.get("live_interval"),
+        "train.step_log_interval": train.get("step_log_interval"),
         "intrinsic.rnd_weight": train.get("rnd_weight", 0.0),
         "learner.anneal_from": 0.0 if train.get("anneal_lr", False) else 1.0,
     }
@@ -85,10 +101,10 @@ def hosted_config(train: DictConfig, *, num_envs: int, frame_stack: int) -> Conf
         values = OmegaConf.to_container(section, resolve=True)
         assert isinstance(values, dict)
         overrides |= {f"{name}.{str(key)}": value for key, value in values.items()}
-    config = load_config(None, overrides)
-    if config.demos.folder:
-        raise UserError("train.demos.folder is for our own trainer: start python -m daddy_puffer.train_big")
-    return config
+    for name in NOT_HERE:
+        if overrides.get(f"demos.{name}"):
+            raise UserError(f"train.demos.{name} is for our own trainer: start python -m daddy_puffer.train_big")
+    return load_config(None, overrides)
 
 
 class WatchedVecenv:
@@ -99,6 +115,8 @@ class WatchedVecenv:
         self._vecenv = vecenv
         self._row_type = vecenv.driver_env.emulated.emulated_observation_dtype
         self._episodes = np.full(vecenv.num_agents, -1, np.int64)
+        self._moved = np.zeros(vecenv.num_agents, bool)
+        self._start = np.uint8(0xFF)  # u8 [bytes] milestones that every episode so far began with
         self.batch: StepBatch | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -113,13 +131,15 @@ class WatchedVecenv:
         packed = np.ascontiguousarray(rows).view(self._row_type).reshape(len(ids))
         # copies: the environments overwrite their buffers from the next `send` on
         observation = {name: packed[name].copy() for name in (*KEYS, LEDGER)}
+        first = self._first(observation["episode"], ids)
+        self._mark_moved(observation, first, ids)
         cut = (observation["episode"][:, 3] & EpisodeFlag.TRUNCATED.value) != 0
         self.batch = StepBatch(
             observation=observation,
             reward=np.array(reward, np.float32),
             terminated=np.array(terminated, bool) & ~cut,
             truncated=cut,
-            first=self._first(observation["episode"], ids),
+            first=first,
             env_ids=ids,
             infos=list(infos),
         )
@@ -130,6 +150,14 @@ class WatchedVecenv:
         first: Array = ((episode[:, 3] & EpisodeFlag.FIRST.value) != 0) | (episode[:, 0] != self._episodes[ids])
         self._episodes[ids] = episode[:, 0]
         return first
+
+    def _mark_moved(self, observation: dict[str, Array], first: Array, ids: Array) -> None:
+        """Name a save state where the host began an episode with what another had reached: that is no true start."""
+        milestones, spawn = observation["milestones"], observation["episode"][:, SPAWN_FIELD]
+        if first.any():
+            self._start = self._start & np.bitwise_and.reduce(milestones[first])
+            self._moved[ids[first]] = (milestones[first] & ~self._start).any(axis=1)
+        spawn[self._moved[ids] & (spawn == 0)] = MOVED
 
 
 class _Row(NamedTuple):
@@ -211,13 +239,22 @@ class StepwiseTrainer(Trainer):
         num_actions: int,
         together: bool,
         updates: Updates | None = None,
+        weights: Mapping[str, float] | None = None,
     ):
-        """`spaces` of the observation; `together`: every batch holds all environments; `updates` as the trainer's."""
-        env: Any = SimpleNamespace(num_envs=num_envs, num_actions=num_actions, spaces=spaces)
+        """`spaces` of the observation; `together`: every batch holds all environments; `updates` as the trainer's.
+
+        `weights` of the sources of curiosity that wrappers pay.
+        """
+        nothing = {"visits": None, "posteriors": None, "states_kept": None}  # what wrappers share is out of reach
+        env: Any = SimpleNamespace(num_envs=num_envs, num_actions=num_actions, spaces=spaces, **nothing)
         super().__init__(config, env, learner, replay, Path(), updates=updates)
+        self._weights |= weights or {}
+        self.emit: Callable[[Record], object] = lambda record: None  # called with everything that is to be logged
         self._begun = False
-        # called with every step of some environments, and the environment steps so far: whoever watches the run
-        self.see: Callable[[StepBatch, int], object] = lambda batch, step: None
+        self._rows_seen = np.zeros(num_envs, np.int64)
+        self._map = np.zeros(num_envs, np.int64)  # where each environment was last
+        self._badges = np.zeros(num_envs, np.int64)  # their bits: the first eight milestones
+        self._spawn = np.zeros(num_envs, np.int64)
         self._state = learner.initial_state(num_envs)
         self._rows = RowQueues(num_envs)
         self._explorers = [self._exploration] if together else [self._explorer(env_id) for env_id in range(num_envs)]
@@ -231,14 +268,14 @@ class StepwiseTrainer(Trainer):
         """Choose the actions i64 `[B]` of these environments, and keep what was seen."""
         batch = self._with_curiosity(batch)
         self._count(batch)
-        self.see(batch, self.counters.steps)
+        self._log(batch)
         ids = batch.env_ids
         before = self._state[ids]
         with self._timers("act"):
             greedy = np.zeros(len(ids), np.float32)
             choice = self.learner.act(batch.observation, batch.first, before, greedy)
             self._variety.add(choice.q_values, choice.actions)
-            actions = self._explore(choice.actions, ids, batch.first, worth_trying(batch.observation["structured"]))
+            actions = self._explore(choice.actions, batch)
         with self._timers("replay"):
             for whole in self._rows.put(batch, actions, before):
                 self.replay.add(*whole)
@@ -265,9 +302,18 @@ class StepwiseTrainer(Trainer):
             raise self._diverged("a parameter")
 
     def measured(self) -> dict[str, float]:
-        """What was measured since the last time; where the time went is the host's to say."""
-        values = self._interval().values() | self._opinions()
-        return {name: value for name, value in values.items() if not name.startswith("phase/")}
+        """What was measured since the last time, and logs it; where the time went is the host's to say."""
+        values: dict[str, float] = {}
+        for record in self._report():
+            if isinstance(record, ProgressRow):
+                self.emit(record)
+                values[f"posterior_mean/{record.milestone}"] = record.mean
+                values[f"alarm_score/{record.milestone}"] = record.alarm_score
+            elif isinstance(record, Interval):
+                found = {name: value for name, value in record.values().items() if not name.startswith("phase/")}
+                self.emit(Interval.of(record.step, found))
+                values |= found
+        return values
 
     def close(self) -> None:
         """Let the update in progress end, and what runs it; the host may save what came of it afterwards."""
@@ -280,6 +326,48 @@ class StepwiseTrainer(Trainer):
             self._begun = False
             self._updates.__exit__(None, None, None)
 
+    def _log(self, batch: StepBatch) -> None:
+        """Sum up, believe, sample, and let those who watch see."""
+        for record in self._take(replace(batch, infos=self._endings(batch))):
+            self.emit(record)
+        ids, interval, step = batch.env_ids, self.config.train.step_log_interval, self.counters.steps
+        self.after_step(batch, step, self._episodes.episode_ids)
+        if not interval:
+            return
+        self._rows_seen[ids] += 1
+        due = self._rows_seen[ids] % interval == 0
+        if due.any():
+            rows = step_rows(batch, step, self._episodes.episode_ids, self.progress, due)
+            if rows is not None:
+                self.emit(rows)
+
+    def _endings(self, batch: StepBatch) -> list[dict[str, Any]]:
+        """What our own environment says when its episode ends, which the host's infos do not tell apart by environment.
+
+        Of an episode that was cut off it is what was seen last.
+        """
+        ids, ended = batch.env_ids, batch.terminated | batch.truncated
+        endings = [self._ending(env) for env in ids[batch.first]]
+        self._map[ids] = batch.observation["structured"][:, MAP]
+        self._badges[ids] = batch.observation["milestones"][:, 0]
+        self._spawn[ids] = batch.observation["episode"][:, SPAWN_FIELD]
+        if ended.any():
+            tags = [info["savestate_tag"] for info in batch.infos if "savestate_tag" in info]  # in the rows' order
+            if len(tags) != ended.sum():
+                tags = [""] * len(ids)
+            endings += [self._ending(env, tag) for env, tag in zip(ids[ended], tags, strict=False)]
+        return endings
+
+    def _ending(self, env: int, tag: str = "") -> dict[str, Any]:
+        spawn = int(self._spawn[env])
+        unnamed = {0: "", MOVED: "moved"}.get(spawn, f"state_{spawn}")
+        return {
+            "env_id": int(env),
+            "badges": int(self._badges[env]).bit_count(),
+            "map": map_name(int(self._map[env])),
+            "savestate_tag": tag or unnamed,
+        }
+
     def _with_curiosity(self, batch: StepBatch) -> StepBatch:
         with torch.enable_grad():  # the host acts without
             return self._with_rnd(batch)
@@ -290,13 +378,12 @@ class StepwiseTrainer(Trainer):
             1, self.env.num_actions, e.repeat_exponent, e.repeat_longest, seed + env_id, e.talk_chance
         )
 
-    def _explore(self, greedy: Array, ids: Array, first: Array, suggested: Array) -> Array:
-        epsilon = self.epsilon[ids]
+    def _explore(self, greedy: Array, batch: StepBatch) -> Array:
+        given = greedy, self._epsilon_of(batch), batch.first, worth_trying(batch.observation["structured"])
         if len(self._explorers) == 1:
-            return self._explorers[0].choose(greedy, epsilon, first, suggested)
+            return self._explorers[0].choose(*given)
         each = [
-            self._explorers[env].choose(*(part[i : i + 1] for part in (greedy, epsilon, first, suggested)))
-            for i, env in enumerate(ids)
+            self._explorers[env].choose(*(part[i : i + 1] for part in given)) for i, env in enumerate(batch.env_ids)
         ]
         return np.concatenate(each)
 
@@ -395,8 +482,21 @@ class HostedTrainer:
         self.experience = StepCounter(self._trainer, self.profile.learn, config.batch_size)
         self.optimizer = self._trainer.learner.optimizer
         interval, count = self._trainer.config.train.live_interval, int(self._watched.num_agents)
-        self._live = LiveWriter(Path(config.data_dir) / str(config.exp_id) / "live", count, interval)
-        self._trainer.see = ScatteredLooks(self._live, count, interval).see
+        folder = Path(config.data_dir) / str(config.exp_id)
+        self._live = LiveWriter(folder / "live", count, interval)
+        self._trainer.after_step = ScatteredLooks(self._live, count, interval).see
+        self._logs = self._open_logs(folder)
+        self._trainer.emit = self._logs.emit
+
+    def _open_logs(self, folder: Path) -> Telemetry:
+        """The logs of the stand-alone trainer, under way.
+
+        Raises:
+            UserError: the folder cannot be written to.
+        """
+        trainer, learner = self._trainer, self._trainer.learner
+        open_run_folder(folder, trainer.config, (), parameters=learner.parameter_count, device=str(learner.device))
+        return Telemetry(open_logs(folder, trainer.config.progress.watched)).__enter__()
 
     def train(self) -> None:
         """Wait for the last update of the epoch; show, log and save as the host does."""
@@ -423,16 +523,30 @@ class HostedTrainer:
         """
         with suppress(LearnerDiedError):  # which ends the run: then what the last epoch left is saved
             self._trainer.finish_updates()
+        self._logs.flush()  # so that a checkpoint is never ahead of the logs
         self.global_step = int(self.global_step)  # a numpy number would need unpickling
         path: str = super().save_checkpoint()  # type: ignore[misc]
-        self._trainer.last_checkpoint = Path(path)
+        if self._trainer.last_checkpoint != Path(path):  # the host saves twice at the end
+            self._trainer.last_checkpoint = Path(path)
+            self._emit("checkpoint", path=path)
         return path
 
     def close(self) -> None:
-        """The host's own; no more updates."""
-        self._trainer.close()
-        self._live.close()
-        super().close()  # type: ignore[misc]
+        """The host's own; no more updates, and the logs end."""
+        error = sys.exc_info()[0]  # that the run ends with
+        try:
+            self._trainer.close()
+            self._live.close()
+            super().close()  # type: ignore[misc]
+            if error is None or error is KeyboardInterrupt:
+                self._emit(
+                    "stop", reason="done" if error is None else "KeyboardInterrupt", interrupted=error is not None
+                )
+        finally:
+            self._logs.__exit__(*sys.exc_info())
+
+    def _emit(self, event: str, **details: Any) -> None:
+        self._logs.emit(Event(event, self._trainer.counters.steps, details))
 
     def _shown(self) -> dict[str, float]:
         """What the dashboard and `losses/...` of wandb show."""
@@ -481,7 +595,9 @@ def make_stepwise(train: DictConfig, vecenv: Any, policy: nn.Module) -> Stepwise
     spaces = vecenv.driver_env.env.observation_space.spaces
     network = next(part for part in policy.modules() if isinstance(part, HierQ))
     envs, actions = int(vecenv.num_agents), int(vecenv.single_action_space.n)
+    paid = paid_by_wrappers(vecenv.driver_env.env)
     config = hosted_config(train, num_envs=envs, frame_stack=spaces["frames"].shape[0])
+    config = _played(config, vecenv.driver_env.env, network, paid)
     torch.set_num_threads(config.train.threads)
     for part in policy.modules():
         if isinstance(part, HostedRecurrentHierQ):  # so that the host's `evaluate` plays as we do
@@ -498,4 +614,33 @@ def make_stepwise(train: DictConfig, vecenv: Any, policy: nn.Module) -> Stepwise
         num_actions=actions,
         together=together,
         updates=make_updates(learner, config.train),
+        weights=paid,
+    )
+
+
+def paid_by_wrappers(env: Any) -> dict[str, float]:
+    """Weight by source of the curiosity that our wrappers around `env` pay."""
+    kinds = {RND: "rnd", Novelty: "novelty", Bayes: "bayes"}
+    found: dict[str, float] = {}
+    while isinstance(env, gymnasium.Wrapper):
+        if type(env) in kinds:
+            found[kinds[type(env)]] = float(env.weight)
+        env = env.env
+    return found
+
+
+def _played(config: Config, env: Any, network: HierQ, paid: Mapping[str, float]) -> Config:
+    """The settings with what the host's environment and policy say of themselves, for `config.yaml`."""
+    intrinsic = replace(
+        config.intrinsic, novelty_weight=paid.get("novelty", 0.0), bayes_weight=paid.get("bayes", 0.0)
+    )  # of RND there is the trainer's own weight: the wrapper's would have it paid twice
+    config = replace(config, intrinsic=intrinsic, policy=network.config)
+    game = owner(env, "rom_path")
+    rom = getattr(game, "rom_path", None)
+    if rom is None:
+        return config
+    is_practice = rom.read_bytes() == packaged(PRACTICE_ROM).read_bytes()
+    gb_path = "" if is_practice else str(rom)
+    return replace(
+        config, env=replace(config.env, gb_path=gb_path, max_steps=game.max_steps, action_freq=game.action_freq)
     )

@@ -35,10 +35,9 @@ def look(batch: StepBatch, episode_ids: Array) -> Array:
 
 
 class ScatteredLooks:
-    """`write_look` where a step is of some environments only, and nobody else numbers the episodes.
+    """`write_look` where a step is of some environments only.
 
-    What is written of an environment is its last step but those of the last interval. Episodes are numbered as they
-    begin, from 0 on.
+    What is written of an environment is its last step but those of the last interval.
     """
 
     def __init__(self, live: LiveWriter, num_envs: int, interval_seconds: float) -> None:
@@ -47,22 +46,19 @@ class ScatteredLooks:
         self._rows = np.zeros(num_envs, LOOK)
         self._screens = np.zeros((live.num_screens, SCREEN_HEIGHT, PACKED_WIDTH), np.uint8)
         self._next = np.zeros(num_envs)  # when to look at it again
-        self._episode_ids = np.zeros(num_envs, np.int64)
-        self._begun = 0
 
-    def see(self, batch: StepBatch, step: int) -> None:
-        """Take a step of `batch.env_ids`; nearly always this costs a look at the clock."""
+    def see(self, batch: StepBatch, step: int, episode_ids: Array) -> None:
+        """Take a step of `batch.env_ids`; nearly always this costs a look at the clock.
+
+        `episode_ids` i64, of all environments.
+        """
         if not self._interval:
             return
-        ids, first = batch.env_ids, batch.first
-        if first.any():
-            count = int(first.sum())
-            self._episode_ids[ids[first]] = np.arange(self._begun, self._begun + count)
-            self._begun += count
+        ids = batch.env_ids
         now = time.monotonic()
         if now >= self._next[ids].min():
             self._next[ids] = now + self._interval
-            self._rows[ids] = look(batch, self._episode_ids[ids])
+            self._rows[ids] = look(batch, episode_ids[ids])
             shown = ids < self._live.num_screens
             self._screens[ids[shown]] = batch.observation["frames"][shown, -1]
         if self._next.all() and self._live.due():

@@ -24,9 +24,14 @@ def places(structured: Array) -> Array:
     return np.clip(np.rint(found), 0, 255).astype(np.int64)
 
 
-def step_rows(batch: StepBatch, step: int, episode_ids: Array, progress: ProgressTracker) -> StepRows | None:
-    """What followed the last actions; None where all environments have just been reset. `episode_ids` i64 `[B]`."""
-    taken = np.flatnonzero(~batch.first)
+def step_rows(
+    batch: StepBatch, step: int, episode_ids: Array, progress: ProgressTracker, chosen: Array | None = None
+) -> StepRows | None:
+    """What followed the last actions in the `chosen` rows, bool `[B]`, by default all; None if they were all resets.
+
+    `episode_ids` i64, of all environments of the run.
+    """
+    taken = np.flatnonzero(~batch.first if chosen is None else chosen & ~batch.first)
     if not taken.size:
         return None
     ledger = batch.observation["ledger"][taken]
@@ -35,8 +40,8 @@ def step_rows(batch: StepBatch, step: int, episode_ids: Array, progress: Progres
     mean, score = progress.watched_beliefs()
     return StepRows(
         step_global=np.full(len(taken), step, np.int64),
-        episode_id=episode_ids[taken],
-        env_id=taken,
+        episode_id=episode_ids[batch.env_ids[taken]],
+        env_id=batch.env_ids[taken],
         r_env=ledger[:, 0],
         r_rnd=ledger[:, 1],
         r_novel=ledger[:, 2],

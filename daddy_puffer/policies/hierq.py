@@ -139,7 +139,7 @@ class HierQ(nn.Module):
         super().__init__()
         preset = PRESETS[config.model_size]
         width = preset.memory
-        self.num_actions = num_actions
+        self.num_actions, self.config = num_actions, config
         self.bf16 = config.bf16
         self.encoder = encoder or _make_encoder(spec, preset, config)
         inputs = encoded = int(self.encoder.size)  # type: ignore[arg-type]

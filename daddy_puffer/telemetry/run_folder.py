@@ -1,4 +1,4 @@
-"""The folder of a run: its name, its `config.yaml` and its `meta.json`.
+"""The folder of a run: its name, its `config.yaml`, its `meta.json` and its logs.
 
 In: the configuration, facts. Out: `runs/<name>/`. A folder that holds checkpoints is never begun anew.
 """
@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,10 +21,13 @@ from daddy_puffer import __version__
 from daddy_puffer.config import Config, save_config
 from daddy_puffer.errors import UserError
 from daddy_puffer.files import put_aside, replacing
+from daddy_puffer.telemetry.sinks import EpisodeCsv, JsonLines, MetricsCsv, ProgressCsv, Sink, TensorBoard
+from daddy_puffer.telemetry.step_rows import StepShards
 
 _log = logging.getLogger(__name__)
 
 ABANDONED_SECONDS = 60.0  # a file under a temporary name for so long was left by a killed process
+PARTS = ("checkpoints", "videos")
 PACKAGES = ("torch", "pufferlib", "pyboy", "numpy", "gymnasium")
 
 
@@ -42,20 +46,34 @@ def choose_run_folder(config: Config, resume: Path | None) -> Path:
     return folder
 
 
-def open_run_folder(folder: Path, config: Config, **facts: Any) -> None:
-    """Make the folder, write `config.yaml` and, with `facts`, `meta.json`; a killed session's temporary files go.
+def open_run_folder(folder: Path, config: Config, parts: Sequence[str] = PARTS, **facts: Any) -> None:
+    """Make the folder with its `parts`, write `config.yaml` and, with `facts`, `meta.json`.
+
+    A killed session's temporary files go.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written to.
     """
     try:
-        for part in ("checkpoints", "videos"):
+        for part in ("", *parts):
             (folder / part).mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder)
         save_config(config, folder / "config.yaml")
         write_meta(folder, **facts)
     except OSError as error:
         raise UserError(f"{folder} cannot be written to: {error.strerror or error}") from error
+
+
+def open_logs(folder: Path, watched: list[str], step: int | None = None) -> list[Sink]:
+    """The files that the records of a run go to, with what they hold up to `step`; None begins them anew."""
+    return [
+        EpisodeCsv(folder / "episodes.csv", step),
+        MetricsCsv(folder / "metrics.csv", step),
+        JsonLines(folder / "events.jsonl", step),
+        ProgressCsv(folder / "progress.csv", step),
+        StepShards(folder / "steps", watched, step),
+        TensorBoard(folder / "tb", step),
+    ]
 
 
 def _remove_leftovers(folder: Path) -> None:
