@@ -12,10 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 from upstream_stand_in.runs import HOST_REWARD, OURS, ROOT, Host
+
+from daddy_puffer.report.runs import load_run
 
 upstream = pytest.importorskip("pokemonred_puffer", reason="pokemonred_puffer is not importable here")
 pytestmark = [pytest.mark.upstream, pytest.mark.timeout(600)]
@@ -135,7 +138,9 @@ def test_training_with_dashboard_and_checkpoints(host: Host, vectorization: str)
     assert "policy_loss" not in printed and "explained_variance" not in printed
     assert re.search(r"Agent Steps\s+2\.0k", printed) and "Model Size: 797.6k parameters" in printed
     files = sorted(path.name for path in host.folder.glob("runs/*/*"))
-    assert files == ["live", "model_000004.pt", "model_000008.pt", "trainer_state.pt"]
+    logs = ["config.yaml", "episodes.csv", "events.jsonl", "live", "meta.json", "metrics.csv"]
+    models = ["model_000004.pt", "model_000008.pt"]
+    assert files == [*logs, *models, "progress.csv", "steps", "tb", "trainer_state.pt"]
     (state,) = host.folder.glob("runs/*/trainer_state.pt")
     saved = torch.load(state, weights_only=True)
     assert (saved["global_step"], saved["update"], saved["model_name"]) == (8 * EPOCH, 8, "model_000008.pt")
@@ -173,6 +178,38 @@ def test_swarming_moves_environments_and_begins_episodes(host: Host, vectorizati
         assert starts[0] == 0 and EPOCH // ENVS in starts, "all were reset after an epoch"
     assert found["updates"] > 10 and all(map(math.isfinite, found["losses"]))
     assert found["transitions"] == found["global_step"] - sum(map(len, found["starts"]))
+    (folder,) = host.folder.glob("runs/*")
+    episodes = load_run(folder).episodes  # those that were cut off
+    assert sorted(episodes.env_id[:ENVS].tolist()) == list(range(ENVS))
+    assert episodes.from_true_start[:ENVS].all() and (episodes.length_steps[:ENVS] == EPOCH // ENVS - 1).all()
+
+
+@pytest.mark.parametrize("vectorization", ["serial", "multiprocessing"])
+def test_logs_of_episodes_that_end_and_the_report_of_them(host: Host, vectorization: str) -> None:
+    configure(host, total_timesteps=1300, swarm=False, step_log_interval=10)
+    config = OmegaConf.load(host.folder / "config.yaml")
+    config.env.max_steps = 60
+    OmegaConf.save(config, host.folder / "config.yaml")
+    options = ("-w", "daddy_puffer.explore", "-r", HOST_REWARD, "--vectorization", vectorization)
+    done(host.train(*OURS, *options, seconds=400))
+    (folder,) = host.folder.glob("runs/*")
+    run = load_run(folder)
+    episodes, steps = run.episodes, run.last_step
+    assert steps - 60 * ENVS < episodes.length_steps.sum() <= steps and (episodes.length_steps == 60).all()
+    kept = {path.stem for path in host.folder.glob("savestates/*/*.json")}
+    assert set(episodes.savestate_tag) - {""} <= kept and not episodes.from_true_start.all()
+    assert run.metrics.columns["weight/novelty"].tolist() == [0.1] * len(run.metrics)
+    assert episodes.return_novel.sum() > 0 and run.has_stopped and run.is_practice
+    np.testing.assert_allclose(
+        episodes.return_env + 0.1 * episodes.return_novel + 0.1 * episodes.return_rnd + episodes.return_bayes,
+        episodes.return_total,
+        atol=1e-3,
+    )
+    trials = run.progress.of("Boulder")
+    assert trials.alpha[-1] == 1.0 and trials.beta[-1] > 1.0, "nobody wins it in so few steps"
+    assert 0.5 < len(run.steps) / (steps / 10) < 1.5
+    told = host.run("-m", "daddy_puffer", "report", str(folder))
+    assert told.returncode == 0 and (folder / "report.html").stat().st_size > 1e5, told.stderr
 
 
 @pytest.mark.parametrize(
