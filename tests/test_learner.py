@@ -235,6 +235,20 @@ def test_the_learning_rate_falls_to_nothing_where_it_is_asked_to() -> None:
         assert held == (begin < 1.0)
 
 
+def test_a_resumed_run_learns_at_the_rate_of_its_settings() -> None:
+    """Of a run that had annealed it to nothing, or that had another one."""
+    ended, former = (chain_learner(settings(**changes)) for changes in ({"anneal_from": 0.6}, {"learning_rate": 0.5}))
+    ended.anneal(1.0)
+    rates = [group["lr"] for group in chain_learner(settings()).optimizer.param_groups]
+    for saved in (ended, former):
+        resumed = chain_learner(settings(anneal_from=0.6))
+        resumed.load_state_dict(saved.state_dict())
+        assert [group["lr"] for group in resumed.optimizer.param_groups] == rates
+        resumed.anneal(1.0)
+        resumed.anneal(0.06)  # more steps are wanted than before
+        assert [group["lr"] for group in resumed.optimizer.param_groups] == rates
+
+
 def test_bfloat16_updates_are_near_the_others_and_learn() -> None:
     config = settings(burn_in=BURN_IN)
     coarse = dataclasses.replace(config, policy=dataclasses.replace(config.policy, bf16=True))

@@ -168,12 +168,13 @@ class Learner:
         return after.to_flat().float().cpu().numpy()
 
     def anneal(self, share_done: float) -> None:
-        """Set the learning rate for updates at this share of the training, 0 to 1, if the configuration says so."""
+        """Set the learning rate for updates at this share of the training, 0 to 1.
+
+        It is set where nothing is annealed yet, too: a run that had ended may go on with more steps.
+        """
         begin = self.config.learner.anneal_from
-        if begin < 1.0 and share_done > begin:
-            left = max(0.0, 1.0 - share_done) / (1.0 - begin)
-            for group, begun in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
-                group["lr"] = float(begun * left)  # a host counts in numpy's numbers, which would need unpickling
+        left = max(0.0, 1.0 - share_done) / (1.0 - begin) if begin < 1.0 and share_done > begin else 1.0
+        self._set_rates([begun * left for begun in self._learning_rates])
 
     @property
     def dials(self) -> tuple[float, list[float]]:
@@ -183,8 +184,7 @@ class Learner:
     def turn(self, dials: tuple[float, list[float]]) -> None:
         """Set `dials`, as another learner of the same networks has them."""
         self.imitation, rates = dials
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
+        self._set_rates(rates)
 
     def separate_actor(self) -> None:
         """From now on `act` uses a copy of the weights, which only `publish` renews: `update` may run beside it."""
@@ -214,9 +214,10 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` returned."""
+        """Put back what `state_dict` returned; the learning rates are those of our own settings."""
         self._load_networks(state["online"], state["target"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._set_rates(self._learning_rates)
         self.updates = int(state["updates"])
         self.generator.set_state(state["generator"].cpu())
 
@@ -233,6 +234,10 @@ class Learner:
         self.networks.online.head.forget_level()
         self.networks.copy_to_target()
         self.publish()
+
+    def _set_rates(self, rates: list[float]) -> None:
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
     def _load_networks(self, online: dict[str, Any], target: dict[str, Any]) -> None:
         """Into all of them; a pretrained encoder may come out of it in another shape, which is another parameter."""
