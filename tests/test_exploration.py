@@ -109,6 +109,19 @@ def test_exploration_state_round_trip() -> None:
         np.testing.assert_array_equal(one.choose(greedy, 0.5, first), other.choose(greedy, 0.5, first))
 
 
+@pytest.mark.parametrize("count", [3, 14])
+def test_exploration_goes_on_with_another_number_of_environments(count: int) -> None:
+    """No run of actions goes on; what is drawn does."""
+    saved, restored, fresh = (RepeatedExploration(n, 7, 2.0, 32, seed=3) for n in (8, count, count))
+    saved.choose(np.zeros(8, np.int64), 1.0, np.zeros(8, bool))
+    restored.load_state_dict(saved.state_dict())
+    first, greedy = np.zeros(count, bool), np.full(count, 99)
+    assert (restored.choose(greedy, 0.0, first) == 99).all()
+    fresh._rng.bit_generator.state = saved.state_dict()["rng"]
+    fresh.choose(greedy, 0.0, first)
+    np.testing.assert_array_equal(restored.choose(greedy, 0.5, first), fresh.choose(greedy, 0.5, first))
+
+
 def test_what_is_suggested_is_tried_so_often() -> None:
     explorer = RepeatedExploration(10_000, 7, 2.0, 4, seed=5, try_suggested=0.2)
     greedy, none = np.full(10_000, 3), np.zeros(10_000)

@@ -181,10 +181,26 @@ def test_restored_wrapper_gives_the_same_bonuses() -> None:
     np.testing.assert_array_equal(walk(other, 200, np.random.default_rng(3)), expected)
 
 
-def test_state_of_another_number_of_environments_is_a_user_error() -> None:
-    state = trainer_form(TinyVector([GridWorld()] * 4)).state_dict()
-    with pytest.raises(UserError, match="as many environments"):
-        trainer_form(TinyVector([GridWorld()] * 5)).load_state_dict(state)
+@pytest.mark.parametrize("count", [2, 7])
+def test_restored_with_another_number_of_environments_it_pays_as_before(count: int) -> None:
+    env = TinyVector([GridWorld() for _ in range(4)])
+    rnd = trainer_form(env)
+    env.reset(0)
+    explore(rnd, env, 500, np.random.default_rng(2))
+    others = TinyVector([GridWorld() for _ in range(count)])
+    other = trainer_form(others)
+    other.load_state_dict(rnd.state_dict())
+    np.testing.assert_array_equal(scores(other, others), scores(rnd, env))
+    others.reset(0)
+    assert explore(other, others, 200, np.random.default_rng(3)).any()
+
+
+def test_state_of_another_observation_is_a_user_error() -> None:
+    env = TinyVector([GridWorld()])
+    state = trainer_form(env).state_dict()
+    state["curiosity"]["inputs"]["mean"] = state["curiosity"]["inputs"]["mean"][1:]
+    with pytest.raises(UserError, match="with the observations of before"):
+        trainer_form(env).load_state_dict(state)
 
 
 def test_global_random_generator_is_left_alone() -> None:

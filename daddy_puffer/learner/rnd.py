@@ -87,7 +87,7 @@ class Rnd:
         """Put back what `state_dict` returned.
 
         Raises:
-            UserError: it is of another number of environments or another observation.
+            UserError: it is of another observation.
         """
         try:
             self._networks.load_state_dict(state["weights"])
@@ -95,7 +95,7 @@ class Rnd:
             self._curiosity.load_state_dict(to_arrays(state["curiosity"]))
         except (RuntimeError, ValueError, KeyError) as error:
             raise UserError(
-                "the checkpoint's RND is of another shape: resume with as many environments as before, or with "
+                "the checkpoint's RND is of another shape: resume with the observations of before, or with "
                 "intrinsic.rnd_weight 0"
             ) from error
 

@@ -154,14 +154,14 @@ class Curiosity:
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Put back what `state_dict` returned.
+        """Put back what `state_dict` returned; of another number of environments the sums are shared out in turn.
 
         Raises:
-            ValueError: it is of another number of environments or another observation.
+            ValueError: it is of another observation.
         """
         self._inputs.load_state_dict(state["inputs"])
         self._returns.load_state_dict(state["returns"])
-        self._running[:] = state["running"]
+        self._running[:] = np.resize(state["running"], len(self._running))
         self._rows, self._sums = list(state["rows"]), list(state["sums"])
         self._waiting, self._updates = sum(map(len, self._rows)), int(state["updates"])
         self._refresh()

@@ -91,6 +91,8 @@ class RepeatedExploration:
         return {"held": self._held.tolist(), "left": self._left.tolist(), "rng": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` returned."""
-        self._held, self._left = np.array(state["held"], np.int64), np.array(state["left"], np.int64)
+        """Put back what `state_dict` returned; of another number of environments no run of actions goes on."""
+        held, left = (np.array(state[name], np.int64) for name in ("held", "left"))
+        same = held.shape == left.shape == self._held.shape
+        self._held, self._left = (held, left) if same else (np.zeros_like(self._held), np.zeros_like(self._left))
         self._rng.bit_generator.state = state["rng"]
