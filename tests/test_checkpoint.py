@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +48,37 @@ def test_random_generators_go_on_where_they_were(tmp_path: Path):
     assert (np.random.random(), torch.rand(2).tolist(), random.random()) == expected
 
 
+def test_a_run_on_the_cpu_leaves_gpus_alone(monkeypatch: pytest.MonkeyPatch):
+    def touched(*_: object) -> None:
+        raise AssertionError("a GPU was initialised")
+
+    for name in ("get_rng_state", "get_rng_state_all", "set_rng_state", "set_rng_state_all"):
+        monkeypatch.setattr(torch.cuda, name, touched)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    state = rng_state()
+    assert "cuda" not in state
+    set_rng_state({**state, "cuda": [torch.zeros(16, dtype=torch.uint8)]})  # of a run on a GPU
+
+
+def test_generators_of_more_gpus_than_there_are_now_are_no_error(monkeypatch: pytest.MonkeyPatch):
+    """As an older checkpoint holds them: of all that were to be seen; the one in use is the first."""
+    gpus = [torch.zeros(16, dtype=torch.uint8)]
+
+    def put(state: torch.Tensor, device: int | str = "cuda") -> None:
+        gpus[0 if device == "cuda" else int(device)][:] = state
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: gpus[0].clone())
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [gpu.clone() for gpu in gpus])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", put)
+    state = rng_state()
+    set_rng_state({**state, "cuda": [torch.full((16,), n, dtype=torch.uint8) for n in (3, 4)]})
+    assert gpus[0].tolist() == [3] * 16
+    set_rng_state(state)
+    assert gpus[0].tolist() == [0] * 16
+
+
 def test_latest_points_at_the_newest_and_old_ones_go(tmp_path: Path):
     for step in (5, 10, 100, 20):
         save(tmp_path, step, keep=2)
@@ -57,6 +90,47 @@ def test_latest_points_at_the_newest_and_old_ones_go(tmp_path: Path):
 def test_same_step_may_be_written_again(tmp_path: Path):
     save(tmp_path, 5, value=1)
     assert load_checkpoint(save(tmp_path, 5, value=2))["value"] == 2
+
+
+class Killed(BaseException):
+    """Nothing runs after it."""
+
+
+def test_killed_at_any_moment_of_writing_a_step_again_there_is_a_whole_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The only one; killed before and after each change of the folder."""
+    changes = ("rename", "replace", "unlink", "rmdir", "symlink", "mkdir")
+    lived = 0
+    for moment in range(100):
+        folder = tmp_path / str(moment)
+        save(folder, 5, value=1)
+        left = [moment]
+
+        def dying(real: Any, left: list[int] = left) -> Any:
+            def change(*arguments: Any, **options: Any) -> Any:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Killed
+                return real(*arguments, **options)
+
+            return change
+
+        with monkeypatch.context() as patch:
+            for name in changes:
+                patch.setattr(os, name, dying(getattr(os, name)))
+            patch.setattr("shutil.rmtree", dying(shutil.rmtree))
+            try:
+                save(folder, 5, value=2)
+            except Killed:
+                lived += 1
+        found = find_checkpoint(folder)
+        assert load_checkpoint(found)["value"] in (1, 2) and load_checkpoint_config(found) == CONFIG
+        save(folder, 6, keep=1, value=3)
+        assert sorted(os.listdir(folder)) == ["latest", "step_6"]
+        if left[0] >= 0:
+            break
+    assert lived > 4, "the folder was changed so often"
 
 
 def test_failed_write_leaves_the_former_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

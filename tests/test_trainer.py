@@ -54,7 +54,7 @@ def config(total_steps: int = 1000, replay_ratio: float = 2.0, epsilon: float = 
 
 def trainer(settings: Config, env: VectorEnv, folder: Path, learner: Any = None) -> Trainer:
     sizes = {"structured_size": STRUCTURED, "milestone_size": MILESTONE_BYTES, "state_size": FakeLearner.state_size}
-    replay = SequenceReplay(settings.replay, num_envs=ENVS, frame_stack=STACK, seed=0, **sizes)
+    replay = SequenceReplay(settings.replay, num_envs=env.num_envs, frame_stack=STACK, seed=0, **sizes)
     return Trainer(settings, env, learner or FakeLearner(), replay, folder)
 
 
@@ -157,6 +157,39 @@ def test_resume_goes_on_with_counters_and_epsilon(tmp_path: Path):
     assert episodes[0].episode_id == first.counters.episodes
     assert second.counters.steps == 1000 and second.counters.updates > first.counters.updates
     assert second.learner.updates == second.counters.updates
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_resume_with_another_number_of_environments(tmp_path: Path, count: int):
+    def settings(total_steps: int) -> Config:
+        return replace(config(total_steps, epsilon=0.8), intrinsic=IntrinsicConfig(rnd_weight=0.5))
+
+    with VectorEnv([FakeRed] * ENVS) as env:
+        env.visits, env.posteriors = VisitCounts(), SharedPosteriors()
+        first = trainer(settings(600), env, tmp_path)
+        list(first.run(StopSignals()))
+    with VectorEnv([FakeRed] * count) as env:
+        env.visits, env.posteriors = VisitCounts(), SharedPosteriors()
+        second = trainer(settings(1200), env, tmp_path)
+        second.resume(find_checkpoint(tmp_path))
+        list(second.run(StopSignals()))
+    assert second.counters.steps == 1200 and second.counters.updates > first.counters.updates
+
+
+def test_a_finished_run_that_is_resumed_keeps_its_checkpoint(tmp_path: Path):
+    run(config(600), tmp_path)
+    kept = find_checkpoint(tmp_path) / "state.pt"
+    written = kept.stat().st_ino
+    with VectorEnv([FakeRed] * ENVS) as env:
+        second = trainer(config(600), env, tmp_path)
+        second.resume(find_checkpoint(tmp_path))
+        records = list(second.run(StopSignals()))
+        assert [event.name for event in of_kind(records, Event)] == ["stop"]
+        assert second.checkpoint == kept.parent and kept.stat().st_ino == written
+        elsewhere = trainer(config(600), env, tmp_path / "new")
+        elsewhere.resume(find_checkpoint(tmp_path))
+        list(elsewhere.run(StopSignals()))
+        assert elsewhere.checkpoint.parent == tmp_path / "new" / "checkpoints"
 
 
 def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path):

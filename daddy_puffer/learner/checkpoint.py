@@ -45,10 +45,11 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], config: Conf
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)  # a full disk has no room for half a checkpoint
         raise
-    if final.exists():  # a rename does not replace a folder with files in it
-        discarded = _aside(final)
-        temporary.rename(final)
-        _remove(discarded)
+    if final.exists():  # a rename does not replace a folder with files in it; without it there may be no checkpoint
+        for name in (CONFIG_FILE, STATE_FILE):
+            (temporary / name).replace(final / name)
+        _sync(final)
+        temporary.rmdir()
     else:
         temporary.rename(final)
     link = folder / f".{LATEST}.tmp"
@@ -124,8 +125,8 @@ def rng_state() -> dict[str, Any]:
         "python": list(random.getstate()[1]),
         "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, cached],
     }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.cuda.is_initialized():  # a run on the CPU leaves the GPUs alone
+        state["cuda"] = [torch.cuda.get_rng_state()]
     return state
 
 
@@ -135,8 +136,8 @@ def set_rng_state(state: dict[str, Any]) -> None:
     random.setstate((random.getstate()[0], tuple(state["python"]), None))
     name, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([row.cpu() for row in state["cuda"]])
+    if "cuda" in state and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state["cuda"][0].cpu())
 
 
 def to_tensors(tree: Any) -> Any:

@@ -224,7 +224,7 @@ class Trainer:
         self._weights = {"rnd": i.rnd_weight, "novelty": i.novelty_weight, "bayes": i.bayes_weight}  # in the reward
         self._rnd = self._make_rnd() if i.rnd_weight else None
         self.last_checkpoint: Path | None = None
-        self._saved_at = -1  # environment steps when it was written, by this session
+        self._saved_at = (-1, -1)  # environment steps and updates when it was written
         self._owed_rows = 0.0
         self._trained: Array = np.zeros(0, np.int64)  # sequences of the update in progress
         self._recent: deque[EpisodeRecord] = deque(maxlen=RECENT_EPISODES)
@@ -320,8 +320,8 @@ class Trainer:
 
     @property
     def _is_saved(self) -> bool:
-        """Whether the newest checkpoint is of this very step."""
-        return self._saved_at == self.counters.steps
+        """Whether the newest checkpoint is of this very step, and lies in this run's folder."""
+        return self._saved_at == (self.counters.steps, self.counters.updates)
 
     def _try_to_save(self) -> Event:
         """Write a checkpoint; a disk that is full costs a warning, and the next interval is the next attempt."""
@@ -378,7 +378,7 @@ class Trainer:
             state["posteriors"] = to_tensors(self.env.posteriors.state_dict())
         train = self.config.train
         path = save_checkpoint(self.checkpoints, c.steps, state, self.config, train.keep_checkpoints)
-        self.last_checkpoint, self._saved_at = path, c.steps
+        self.last_checkpoint, self._saved_at = path, (c.steps, c.updates)
         return Event("checkpoint", c.steps, {"path": str(path)})
 
     def resume(self, path: Path) -> Event:
@@ -395,6 +395,8 @@ class Trainer:
         except Exception as error:
             raise UserError(f"{path} is damaged, or was written with other settings: {error!r}") from error
         self.last_checkpoint = path
+        if path.parent == self.checkpoints.resolve():
+            self._saved_at = (self.counters.steps, self.counters.updates)
         refill = self.config.replay.learning_starts
         note = f"learning goes on after {refill} new transitions"
         return Event("resume", self.counters.steps, {"path": str(path), "replay": note})
