@@ -79,7 +79,7 @@ class ReplayConfig:
 
     kind: str = "sequences"  # sequences, or rollouts: only the newest rows, no replay (PQN, Gallici 2025)
     capacity: int = 200_000  # transitions
-    file: str = ""  # holds them instead of memory (2 KB each), made anew for every run; empty = memory
+    file: str = ""  # where they lie instead of memory (2 KB each): a file that goes with the run; empty = memory
     burn_in: int = 4  # rows unrolled without loss before the trained ones
     sequence_length: int = 20  # trained rows
     sequence_period: int = 10  # rows between stored recurrent states, where sequences may start

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import disk_of
 
 from daddy_puffer.config import ReplayConfig
 from daddy_puffer.errors import UserError
@@ -327,9 +328,25 @@ def test_a_file_holds_the_same_as_memory(tmp_path: Path):
     fill(in_memory, Stream(12, 2, 4, 0.1), 70)
     fill(in_file, Stream(12, 2, 4, 0.1), 70)
     assert_same(in_memory.sample(16), in_file.sample(16))
-    held = in_memory.get_state()["rows/frames"]
-    content = (tmp_path / "new" / "replay.bin").read_bytes()
-    assert content.startswith(held.tobytes())
+    assert isinstance(in_file._ring.arrays["frames"].base, np.memmap) and not list((tmp_path / "new").iterdir())
+
+
+def test_runs_that_name_the_same_file_each_have_their_own(tmp_path: Path):
+    one, alone = make_replay(2, path=tmp_path / "replay.bin"), make_replay(2)
+    for replay in (one, alone):
+        fill(replay, Stream(12, 2, 4, 0.1), 70)
+    for path in (tmp_path / "replay.bin", tmp_path):
+        fill(make_replay(2, path=path), Stream(13, 2, 4, 0.1), 70)
+    assert_same(one.sample(16), alone.sample(16))
+
+
+def test_the_disk_for_a_file_is_taken_at_the_beginning(tmp_path: Path):
+    """Else the run is killed without a word when somebody else has filled the disk."""
+    with disk_of(100_000), pytest.raises(UserError, match=r"cannot make the replay file .*replay\.bin: File too large"):
+        make_replay(1, capacity=10_000, path=tmp_path / "replay.bin")
+    replay = make_replay(1, capacity=10_000, path=tmp_path / "replay.bin")
+    (held,) = (fd for fd in Path("/proc/self/fd").iterdir() if str(fd.resolve()).startswith(str(tmp_path)))
+    assert held.stat().st_blocks * 512 > 10_000 * 1_500 and len(replay) == 0
 
 
 def test_a_file_that_cannot_be_made_is_one_clear_line(tmp_path: Path):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import logging
-import resource
-import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import FakeRed
+from support import FakeRed, disk_of
 from test_telemetry import episode, rows_of
 from test_trainer import config, trainer
 
@@ -239,19 +235,6 @@ def test_a_broken_sink_is_switched_off_and_raises_at_the_end(tmp_path: Path, cap
         assert telemetry.flush()  # what is off for good is no reason to warn at every checkpoint
     assert len((tmp_path / "l.jsonl").read_text().splitlines()) == 5
     assert caplog.text.count("Failing is switched off, training goes on") == 1
-
-
-@contextlib.contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """No file can grow beyond `size` bytes: a write that would gets part of it through, then OSError (EFBIG)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_a_line_gets_through_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ class Learner:
 
     def _set_rates(self, rates: list[float]) -> None:
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
+            group["lr"] = float(rate)  # a host counts in numpy's numbers, which would need unpickling
 
     def _load_networks(self, online: dict[str, Any], target: dict[str, Any]) -> None:
         """Into all of them; a pretrained encoder may come out of it in another shape, which is another parameter."""

@@ -12,7 +12,9 @@ holds those from `oldest` to `count - 1`.
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +56,7 @@ class RowRing:
         return max(0, self.count - self.rows)
 
     def allocate(self, path: Path | None) -> None:
-        """Reserve the memory: pages that are only used as rows are written, or those of a new file at `path`."""
+        """Reserve the memory: pages that are only used as rows are written, or a new file where `path` lies."""
         offsets, size = {}, 0
         for name, (shape, dtype) in self.fields.items():
             offsets[name] = size
@@ -170,12 +172,22 @@ def _followed(values: Array) -> Array:
 
 
 def _map_file(path: Path, size: int) -> Array:
-    """A new file of zeros mapped into memory."""
+    """A new file of zeros mapped into memory; it lies where `path` does, and has no name.
+
+    So it is nobody else's, on whichever node a run with the same settings comes to `path`, and it goes with the
+    process, however that ends.
+    """
+    folder = path if path.is_dir() else path.parent
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(path.parent).free
-        if free < size:  # a full disk would only show later, as a killed process
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if free < size:
             raise UserError(f"the replay file {path} needs {size / 1e9:.1f} GB, its disk has {free / 1e9:.1f} GB free")
-        return np.memmap(path, np.uint8, "w+", shape=(size,))
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # else a disk that fills later would show as a killed process
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            return np.memmap(file, np.uint8, "r+", shape=(size,))
     except OSError as error:
         raise UserError(f"cannot make the replay file {path}: {error.strerror}") from error

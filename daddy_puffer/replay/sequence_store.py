@@ -46,7 +46,7 @@ class SequenceReplay:
         seed: int,
         path: Path | None = None,
     ):
-        """Reserve the memory, or a new file at `path`; none of it is used before rows come.
+        """Reserve the memory, none of it used before rows come, or a new file where `path` lies.
 
         Raises:
             UserError: the capacity is too small for one sequence of each environment, or the disk for the file.
