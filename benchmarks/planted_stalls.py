@@ -34,7 +34,7 @@ from alarm import Calibrated, Run, calibrate, detectors, interval, lead, parts
 from learning import finished, parse
 
 from daddy_puffer.config import load_config
-from daddy_puffer.learner.trainer import Trainer
+from daddy_puffer.learner.learner import Learner
 from daddy_puffer.train import train
 from daddy_puffer.types import Action, Array
 from daddy_puffer.vector import red
@@ -78,15 +78,15 @@ def plant(kind: str, steps: int, num_envs: int) -> None:
 
         red.RedFactory.__call__ = with_broken_button
     if kind == "frozen":
-        learn = Trainer._learn
+        anneal = Learner.anneal
 
-        def without_learning(trainer: Trainer) -> None:
-            if trainer.counters.steps >= begin:
-                for group in trainer.learner.optimizer.param_groups:
+        def without_learning(learner: Learner, share_done: float) -> None:
+            anneal(learner, share_done)
+            if share_done >= BEGINS[kind]:
+                for group in learner.optimizer.param_groups:
                     group["lr"] = 0.0
-            learn(trainer)
 
-        Trainer._learn = without_learning
+        Learner.anneal = without_learning
 
 
 def train_one(name: str, kind: str, seed: int, settings: dict[str, object]) -> None:

@@ -251,9 +251,7 @@ class FilmsBeside(Sink):
     def event(self, event: Event) -> None:
         """Take a film's checkpoint; at the end wait for the films, or drop them when the run was interrupted."""
         if event.name == "film":
-            copy = self._folder / f".rollout_{event.step}"
-            shutil.copytree(event.details["checkpoint"], copy, dirs_exist_ok=True)
-            self._waiting.append(copy)
+            self._copy(Path(event.details["checkpoint"]), event.step)
             self._go_on()
         elif event.name == "stop":
             if event.details["interrupted"]:
@@ -274,7 +272,17 @@ class FilmsBeside(Sink):
         """Leave no half film and no copy behind."""
         self._drop()
         for copy in self._folder.glob(".rollout_*"):
-            shutil.rmtree(copy) if copy.is_dir() else copy.unlink()
+            shutil.rmtree(copy, ignore_errors=True) if copy.is_dir() else copy.unlink()
+
+    def _copy(self, checkpoint: Path, step: int) -> None:
+        copy = self._folder / f".rollout_{step}"
+        try:
+            shutil.copytree(checkpoint, copy, dirs_exist_ok=True)
+        except OSError as error:
+            shutil.rmtree(copy, ignore_errors=True)
+            _warn_of_no_film(step, error)
+            return
+        self._waiting.append(copy)
 
     def _go_on(self) -> None:
         if self._running is not None:
@@ -282,7 +290,13 @@ class FilmsBeside(Sink):
                 return
             for event in self._running.events():
                 self.emit(event)
-        self._running = _Filming(self._waiting.pop(0), self._steps) if self._waiting else None
+        self._running = None
+        while self._waiting and self._running is None:
+            copy = self._waiting.pop(0)
+            try:
+                self._running = _Filming(copy, self._steps)
+            except OSError as error:
+                _warn_of_no_film(_step_of(copy), error)
 
     def _drop(self) -> None:
         self._waiting.clear()
@@ -313,12 +327,22 @@ class _Filming:
 
     def events(self) -> list[Event]:
         """What it left, once it has ended; a failure is logged."""
-        step = int(self._stem.name.split("_")[-1])
+        step = _step_of(self._stem)
         if self.process.returncode:
             why = _text(self._failed).strip().splitlines() or [f"exit code {self.process.returncode}"]
-            _log.warning("no film of step %d, training goes on: %s", step, why[-1])
+            _warn_of_no_film(step, why[-1])
             return []
         return film_events([Film(**json.loads(line)) for line in _text(self._said).splitlines()], step)
+
+
+def _step_of(film: Path) -> int:
+    return int(film.name.split("_")[-1])
+
+
+def _warn_of_no_film(step: int, why: OSError | str) -> None:
+    """It is no reason to end a run."""
+    reason = why.strerror or why if isinstance(why, OSError) else why
+    _log.warning("no film of step %d, training goes on: %s", step, reason)
 
 
 def _text(file: IO[bytes]) -> str:

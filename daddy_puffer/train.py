@@ -91,16 +91,23 @@ def train(
             last = [] if stop.received else _last_films(trainer, folder, film_steps)
             for event in film_events(last, trainer.counters.steps):
                 telemetry.emit(event)
-    checkpoint = trainer.checkpoint
-    write_meta(folder, steps=trainer.counters.steps, seconds=round(seconds, 1), checkpoint=str(checkpoint))
+    _write_end(trainer, folder, seconds)
     return TrainResult(
         folder=folder,
-        checkpoint=checkpoint,
+        checkpoint=trainer.checkpoint,
         films=[Path(film.path) for film in last],
         steps=trainer.counters.steps - began,
         seconds=seconds,
         exit_code=stop.exit_code,
     )
+
+
+def _write_end(trainer: Trainer, folder: Path, seconds: float) -> None:
+    """How far the run came; a failure is one warning, for all that the next session needs is in the checkpoint."""
+    try:
+        write_meta(folder, steps=trainer.counters.steps, seconds=round(seconds, 1), checkpoint=str(trainer.checkpoint))
+    except OSError as error:
+        _log.warning("meta.json does not say how the run ended: %s", error.strerror or error)
 
 
 def _last_films(trainer: Trainer, folder: Path, steps: int) -> list[Film]:
@@ -141,8 +148,19 @@ def _make_env(config: Config, folder: Path) -> VectorEnv:
 
 
 def make_sinks(config: Config, folder: Path, resume: Path | None) -> list[Sink]:
-    """Everywhere the records of a run go; what a resumed run had written after its checkpoint is dropped."""
+    """Everywhere the records of a run go; what a resumed run had written after its checkpoint is dropped.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written to.
+    """
     step = None if resume is None else checkpoint_step(resume)
+    try:
+        return _make_sinks(config, folder, step)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written to: {error.strerror or error}") from error
+
+
+def _make_sinks(config: Config, folder: Path, step: int | None) -> list[Sink]:
     sinks = [console_sink(_plan(config, folder)), *open_logs(folder, config.progress.watched, step)]
     if config.wandb.enabled:
         sinks.append(WeightsAndBiases(folder, config.wandb.project, folder.name, asdict(config), step))

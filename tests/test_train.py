@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
-from support import FakeRed
+from support import FakeRed, disk_of
 
 from daddy_puffer.config import (
     Config,
@@ -44,7 +44,8 @@ from daddy_puffer.learner.trainer import Trainer
 from daddy_puffer.replay import make_replay
 from daddy_puffer.rollout import FilmsBeside, RandomAgent, ScriptedAgent, play_episodes, watch
 from daddy_puffer.telemetry import Telemetry
-from daddy_puffer.train import TrainResult, train
+from daddy_puffer.telemetry.video import Film
+from daddy_puffer.train import TrainResult, make_sinks, train
 from daddy_puffer.types import Action, StepBatch
 from daddy_puffer.vector import RedFactory, VectorEnv, make_vector
 
@@ -154,6 +155,28 @@ def test_resume_goes_on_in_the_same_folder(config: Config, result: TrainResult):
     assert len(ids) == len(set(ids)) and max(ids) < after["counters"]["episodes"]
     steps = [int(r["step"]) for r in rows(result.folder / "metrics.csv")]
     assert steps == sorted(set(steps)) and steps[-1] >= 700
+
+
+def test_a_resume_on_a_full_disk_is_one_line(config: Config, result: TrainResult):
+    before = (result.folder / "episodes.csv").read_bytes()
+    with disk_of(100), pytest.raises(UserError, match="run cannot be written to: File too large"):
+        make_sinks(config, result.folder, find_checkpoint(result.folder))
+    assert (result.folder / "episodes.csv").read_bytes() == before
+
+
+def test_what_fails_when_all_is_saved_is_a_warning(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Else the job of a run that was warned would count as failed, and not be run again."""
+
+    def break_the_disk(_checkpoint: Path, stem: Path, _steps: int) -> list[Film]:
+        (stem.parents[1] / "meta.json.tmp").mkdir()
+        return []
+
+    monkeypatch.setattr("daddy_puffer.train.film_checkpoint", break_the_disk)
+    short = replace(config.train, runs_dir=str(tmp_path), total_steps=4, vectorization="serial")
+    assert train(replace(config, train=short)).steps == 4
+    assert "meta.json does not say how the run ended: Is a directory" in caplog.text
 
 
 KILLED = """

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import disk_of
 
 from daddy_puffer.config import Config, EnvConfig, TrainConfig
 from daddy_puffer.debug_rollout import Video, debug_rollout
@@ -221,6 +222,34 @@ def test_a_film_that_fails_is_one_warning(
     assert not [event for event in films_of(tmp_path, checkpoint) if event["event"] == "video"]
     assert [r.message for r in caplog.records] == ["no film of step 120, training goes on: exit code 1"]
     assert list((tmp_path / "videos").iterdir()) == []
+
+
+def test_a_checkpoint_that_cannot_be_copied_is_one_warning(
+    tmp_path: Path, checkpoint: Path, caplog: pytest.LogCaptureFixture
+):
+    """The next film is made."""
+    films = FilmsBeside(tmp_path / "videos", steps=3)
+    (tmp_path / "videos").mkdir()
+    with Telemetry([films, JsonLines(tmp_path / "events.jsonl")]) as telemetry:
+        films.emit = telemetry.emit
+        with disk_of(100_000):
+            telemetry.emit(Event("film", 120, {"checkpoint": str(checkpoint)}))
+            telemetry.flush()
+        telemetry.emit(Event("film", 130, {"checkpoint": str(checkpoint)}))
+        telemetry.emit(Event("stop", 140, {"reason": "test", "interrupted": False}))
+    (warning,) = [record.message for record in caplog.records]
+    assert warning.startswith("no film of step 120, training goes on: ") and "File too large" in warning
+    assert sorted(path.name for path in (tmp_path / "videos").iterdir()) == ["rollout_130.gif", "rollout_130.mp4"]
+
+
+def test_a_film_that_cannot_be_begun_is_one_warning(
+    tmp_path: Path, checkpoint: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no_such_program"))
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert not [event for event in films_of(tmp_path, checkpoint) if event["event"] == "video"]
+    (warning,) = [record.message for record in caplog.records]
+    assert warning.startswith("no film of step 120, training goes on: No such file")
 
 
 def test_an_interrupted_run_waits_for_no_film(tmp_path: Path, checkpoint: Path):
