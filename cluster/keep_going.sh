@@ -7,9 +7,15 @@
 #   nobody has decided about the job yet -> it puts itself back into the queue (Slurm requeues only what it kills)
 #   preempted, node failure              -> Slurm has put it back already
 #   cancelled                            -> it ends
-# Anything but 143 is the program's own end: 0 is done, the rest is a failed job. Neither is run again.
+# Anything but 143 is the program's own end: 0 is done, the rest is a failed job. Neither is run again, but for a program
+# that failed after the warning, over something else than its checkpoint: a new one is there, so it goes on from that.
 
 set -euo pipefail
+
+warned="" run=""  # the signal that came; the program's process
+# Before anything slow: a signal without a trap ends the script, and the job counts as failed.
+trap 'warned=${warned:-USR1}; [[ -z $run ]] || kill -TERM "$run" 2>/dev/null || true' USR1
+trap 'warned=TERM; [[ -z $run ]] || kill -TERM "$run" 2>/dev/null || true' TERM
 
 say() { echo "[$(date '+%F %T') job ${SLURM_JOB_ID:-none} start $((${SLURM_RESTART_COUNT:-0} + 1))] $*"; }
 
@@ -33,20 +39,19 @@ newest_checkpoint() {
 
 # keep_going FOLDER COMMAND...: run the command, which trains in run folder FOLDER, as told above; does not return.
 keep_going() {
-  local folder=$1 before code
+  local folder=$1 before code=143
   shift
   before=$(newest_checkpoint "$folder")
   say "on $(hostname): $folder from ${before:-the beginning}"
-  warned="" run=""
-  trap 'warned=${warned:-USR1}; [[ -z $run ]] || kill -TERM "$run" 2>/dev/null || true' USR1
-  trap 'warned=TERM; [[ -z $run ]] || kill -TERM "$run" 2>/dev/null || true' TERM
-  "$@" &
-  run=$!
-  if [[ -n $warned ]]; then kill -TERM "$run" 2>/dev/null || true; fi
-  # A trap interrupts `wait`, so it is repeated; asked again, bash still knows the code of a child that has ended.
-  while wait "$run" || true; kill -0 "$run" 2>/dev/null; do :; done
-  code=0
-  wait "$run" || code=$?
+  if [[ -z $warned ]]; then
+    "$@" &
+    run=$!
+    if [[ -n $warned ]]; then kill -TERM "$run" 2>/dev/null || true; fi
+    # A trap interrupts `wait`, so it is repeated; asked again, bash still knows the code of a child that has ended.
+    while wait "$run" || true; kill -0 "$run" 2>/dev/null; do :; done
+    code=0
+    wait "$run" || code=$?
+  fi
   judge "$folder" "$before" "$code"
 }
 
@@ -56,7 +61,8 @@ judge() {
   after=$(newest_checkpoint "$folder")
   if [[ $code == 143 ]]; then warned=${warned:-TERM}; fi  # Slurm can signal the program and not its shell
   # SIGTERM reaches every process of a job, also the workers: then a run can end over them, with a checkpoint all the same.
-  if [[ $warned == TERM && $code != 0 && ${after:-$before} != "$before" ]]; then code=143; fi
+  # And a disk that is full, or a log, can fail it when all is saved.
+  if [[ -n $warned && $code != 0 && ${after:-$before} != "$before" ]]; then code=143; fi
   if [[ $code == 0 ]]; then
     say "done: $folder"
   elif [[ -z $warned || $code != 143 ]]; then
@@ -72,7 +78,18 @@ judge() {
 }
 
 # job_fact NAME: what the controller says of this job. JobState is still RUNNING while nobody has decided anything.
-job_fact() { scontrol --oneliner show job "$(job_name)" 2>/dev/null | sed -n "s/.* $1=\([A-Z0-9][^ ]*\).*/\1/p"; }
+job_fact() {
+  patiently scontrol --oneliner show job "$(job_name)" 2>/dev/null | sed -n "s/.* $1=\([A-Z0-9][^ ]*\).*/\1/p"
+}
+
+# patiently COMMAND...: until it succeeds, for two and a half minutes; a controller that restarts is back by then.
+patiently() {
+  local attempts=15
+  until "$@"; do
+    ((--attempts)) || return 1
+    sleep 10
+  done
+}
 
 # What scontrol calls this job, alone or as an element of an array.
 job_name() {
@@ -82,7 +99,7 @@ job_name() {
 # requeue CHECKPOINT: back into the queue. Slurm then ends this script, which is no warning any more.
 requeue() {
   trap '' TERM USR1
-  if scontrol requeue "$(job_name)"; then
+  if patiently scontrol requeue "$(job_name)"; then
     say "stopped by SIG$warned at $1: back in the queue"
     exit 0
   fi

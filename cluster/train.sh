@@ -32,7 +32,7 @@ train_here() {
   local workers=$((${SLURM_CPUS_PER_TASK:-8} - 1)) folder
   if ((workers < 1)); then workers=1; fi
   set -- --num-workers "$workers" --num-envs $((2 * workers)) --run-name "slurm_${SLURM_JOB_ID:-local}" "$@"
-  folder=$(run_folder "$@")
+  folder=$(run_folder "$@") || judge "" "" $?
   if ((${SLURM_RESTART_COUNT:-0})) && [[ -n $(newest_checkpoint "$folder") ]]; then set -- "$@" --resume "$folder"; fi
   keep_going "$folder" "$python" -m daddy_puffer.train_big "$@"
 }
