@@ -44,6 +44,27 @@ class Bars(gymnasium.Env):
         return np.array([self.lit], np.uint8) if self.draws_only else self.render()
 
 
+class TalkingBars(Bars):
+    """Infos of all that other environments put there, some of it still being written to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps_taken = np.zeros(2, np.int64)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
+        observation, reward, terminated, truncated, _ = super().step(action)
+        self.steps_taken += 1
+        info: dict[str, Any] = {
+            "state": {("EVENT_A", "EVENT_B"): b"abc", (): b""},
+            "cells": {np.int64(3): np.float32(1.5), 4: np.bool_(True), (1, 2): None},
+            "seen": {"map", 10, np.int64(2), 2.5, (1,)},
+            "steps": self.steps_taken,
+            "map": np.zeros((40, 50), np.float32),
+            "kept": (1 + 2j, np.array([0, 255], np.uint8), "nan"),
+        }
+        return observation, reward, terminated, truncated, info
+
+
 def press_the_lit_one(picture: np.ndarray, info: dict[str, Any]) -> int:
     """A player that looks at the picture only, of whatever size."""
     red = picture[picture.shape[0] // 2, :, 0].astype(int)

@@ -16,9 +16,11 @@ from support import call
 
 from daddy_puffer.config import load_config
 from daddy_puffer.demos.episode import (
+    LARGEST_INFO_ARRAY,
     Episode,
     episode_files,
     next_number,
+    plain_info,
     read_episode,
     read_folder,
     stacked_rows,
@@ -227,6 +229,49 @@ def test_any_function_plays_any_game_with_pictures(
     assert not third.facts.terminated and Verifier(trusted=BARS).verify(third)
 
 
+def test_an_info_may_hold_anything(tmp_path: Path) -> None:
+    game = Game(Recipe(env_id="python:bars_env:TalkingBars", picture=SMALL))
+    found = record_episode(game, Called(lambda picture, info: 0, "mine"), "mine", 0)
+    assert isinstance(found, Episode) and len(found) == 12
+    read = read_episode(write_episode(tmp_path, 1, found))
+    assert read.infos == found.infos
+    assert [info["steps"][0] for info in read.infos] == list(range(1, 13))  # not twelve times the last
+    assert read.infos[0] == {
+        "state": {"('EVENT_A', 'EVENT_B')": "3 bytes", "()": "0 bytes"},
+        "cells": {"3": 1.5, "4": True, "(1, 2)": None},
+        "seen": [2, 2.5, 10, [1], "map"],
+        "steps": [1, 1],
+        "map": "float32 [40, 50]",
+        "kept": ["(1+2j)", [0, 255], "nan"],
+    }
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+        lambda part: (
+            st.lists(part)
+            | st.tuples(part, part)
+            | st.dictionaries(st.integers() | st.text() | st.tuples(st.text()) | st.binary() | st.none(), part)
+            | st.sets(st.integers() | st.text() | st.floats(allow_nan=False) | st.binary() | st.none())
+        ),
+        max_leaves=20,
+    )
+)
+def test_whatever_an_info_holds_json_has_it(info: Any) -> None:
+    plain = plain_info({"info": info})
+    assert json.loads(json.dumps(plain)) == plain == plain_info(plain)
+
+
+def test_an_info_that_no_file_can_hold_is_one_line() -> None:
+    endless: dict[str, Any] = {}
+    endless["again"] = [endless]
+    with pytest.raises(UserError, match="contains itself"):
+        plain_info(endless)
+    large = plain_info({"map": np.zeros(LARGEST_INFO_ARRAY), "maps": np.zeros(LARGEST_INFO_ARRAY + 1, np.int16)})
+    assert len(large["map"]) == LARGEST_INFO_ARRAY and large["maps"] == f"int16 [{LARGEST_INFO_ARRAY + 1}]"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -238,6 +283,7 @@ def test_any_function_plays_any_game_with_pictures(
         (["--player", "python:bars_env:nothing"], "bars_env"),
         (["--player", "scripted", "--env-id", BARS], "knows the practice cartridge only"),
         (["--player", BARS_PLAYER, "--env-id", "NoSuchGame-v0"], "environment NoSuchGame-v0"),
+        (["--player", "checkpoint", "--checkpoint", ".", "--env-id", BARS], "HierQ cannot read python:bars_env"),
         (["--player", BARS_PLAYER, "--env-id", BARS, "--env-kwargs", "[]"], "JSON object"),
         (["--player", BARS_PLAYER, "--env-id", BARS, "--until", "Boulder"], "has no milestones"),
         (["--player", "python:bars_env:press_nonsense", "--env-id", BARS], "which is no action"),

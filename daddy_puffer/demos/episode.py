@@ -5,7 +5,7 @@ action t and what followed it; what was seen after the last action is not kept. 
 
 observations u8 [T, H, W, C] · actions i32 [T] · rewards f32 [T] · dones bool [T] · infos: JSON text, a list of T
 frames u8 [T, 72, 20] (packed, the newest; `stacked_rows` gives the ones before), visited u8 [T, 9, 10], structured
-f32 [T, F], milestones u8 [T, M] (packed bits): where the game is ours
+f32 [T, F], milestones u8 [T, M] (packed bits): where the game is known
 check_steps i64 [K], check_hashes u8 [K, 32]: sha256 of the work RAM after so many actions, the last after all T
 labels i32 [T], by_expert bool [T]: of a round of DAgger only; what the expert says, `UNLABELLED` where it knows
 nothing, and whether it was the expert's action that was taken
@@ -35,6 +35,7 @@ from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, VISITED_SHAPE
 FORMAT = 1
 UNLABELLED = -1  # in place of an expert's action
 NOTHING_VISITED = np.zeros((0, 3), np.uint8)
+LARGEST_INFO_ARRAY = 1000  # numbers
 LARGEST_EPISODE = 1 << 31  # bytes unpacked: 90,000 steps of 160x144 pixels in grey
 _NAME = re.compile(r"episode_(\d{4,})\.npz")
 _ROWS: dict[str, tuple[Any, int]] = {  # type and axes of what has a row a step
@@ -61,7 +62,7 @@ class EpisodeFacts:
     num_actions: int
     milestones: list[str]  # reached by its end
     terminated: bool  # it ended by itself; else it was cut off
-    emulator: str  # name and version, empty where the game is not ours
+    emulator: str  # name and version, empty where the game is not known
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -95,7 +96,7 @@ class Episode:
     check_hashes: NDArray[np.uint8]
     start_state: bytes
     seed: int
-    rom_sha256: str  # empty where the game is not ours
+    rom_sha256: str  # empty where the game is not known
     facts: EpisodeFacts
     labels: NDArray[np.int32] | None = None
     by_expert: NDArray[np.bool_] | None = None
@@ -124,7 +125,7 @@ class Episode:
                 f"an episode of {size} bytes is too large to be read again: take a smaller --size or --grey"
             )
         texts = {"rom_sha256": self.rom_sha256, "facts": self.facts.to_json()}
-        texts["infos"] = json.dumps(self.infos, default=_plain)
+        texts["infos"] = info_text(self.infos)
         target = io.BytesIO()
         np.savez_compressed(target, **arrays, **{name: np.array(text) for name, text in texts.items()})
         return target.getvalue()
@@ -192,7 +193,7 @@ class Episode:
             kind, shape = _INPUT_ROWS[name]
             if array.dtype != kind or len(array) != length or (shape and array.shape[1:] != shape):
                 raise ValueError(f"{name} is {array.dtype} {array.shape}, the episode has {length} steps")
-        if self.facts.recipe.ours and len(self.inputs) != len(INPUTS):
+        if (self.facts.recipe.ours or self.inputs) and len(self.inputs) != len(INPUTS):
             raise ValueError(f"of {', '.join(INPUTS)} there are only {', '.join(self.inputs) or 'none'}")
 
 
@@ -276,14 +277,53 @@ def _number(path: Path) -> int:
     return int(match[1]) if match else 0
 
 
+def plain_info(value: Any) -> Any:
+    """What JSON knows, for whatever an environment may put into an info; nothing of it is shared with `value`.
+
+    Keys become text. Of bytes there is only how many they are, of an array of more than `LARGEST_INFO_ARRAY` numbers
+    only its type and shape: a save state or a map in the info of every step would outgrow the pictures.
+
+    Raises:
+        UserError: it contains itself.
+    """
+    try:
+        return _plain(value)
+    except RecursionError as error:
+        raise UserError("the environment's info contains itself, which a demonstration cannot hold") from error
+
+
+def info_text(infos: list[dict[str, Any]]) -> str:
+    """Infos as JSON.
+
+    Raises:
+        UserError: that cannot be done.
+    """
+    try:
+        return json.dumps(plain_info(infos))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the environment's info cannot be written as JSON: {error}") from error
+
+
 def _plain(value: Any) -> Any:
-    """What JSON knows, for what an environment may put into an info."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
     if isinstance(value, np.generic):
-        return value.item()
+        return _plain(value.item())
+    if isinstance(value, np.ndarray):
+        small = value.size <= LARGEST_INFO_ARRAY
+        return _plain(value.tolist()) if small else f"{value.dtype} {list(value.shape)}"
     if isinstance(value, Mapping):
-        return dict(value)
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"{len(value)} bytes"
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(value)
+        return sorted((_plain(part) for part in value), key=_rank)
     return str(value)
+
+
+def _rank(value: Any) -> tuple[bool, float, str]:
+    """Numbers by size, then everything else by its text."""
+    number = isinstance(value, (int, float))
+    return not number, value if number else 0, "" if number else str(value)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daddy_puffer.demos.episode import NOTHING_VISITED, Episode, EpisodeFacts, next_number, write_episode
+from daddy_puffer.demos.episode import NOTHING_VISITED, Episode, EpisodeFacts, next_number, plain_info, write_episode
 from daddy_puffer.demos.game import INPUTS, Game, Outcome, View
 from daddy_puffer.demos.players import Player, Wish
 from daddy_puffer.errors import UserError
@@ -48,7 +48,7 @@ class Recording:
             self._inputs.setdefault(name, []).append(array[-1] if name == "frames" else array)
         self._actions.append(action)
         self._rewards.append(outcome.reward)
-        self._infos.append(outcome.view.info)
+        self._infos.append(plain_info(outcome.view.info))  # now: an environment may go on writing into it
         self._labels += [] if label is None else [label]
         self._terminated = outcome.terminated
         if len(self) % CHECK_STEPS == 0:
@@ -131,10 +131,10 @@ def record_episodes(game: Game, player: Player, name: str, episodes: int, folder
 
 
 def rom_sha256(game: Game) -> str:
-    """Of the ROM; empty where the game is not ours."""
+    """Of the ROM; empty where the game is not known."""
     return "" if game.rom_path is None else hashlib.sha256(game.rom_path.read_bytes()).hexdigest()
 
 
 def emulator_version(game: Game) -> str:
-    """Name and version of what runs the game; empty where it is not ours."""
+    """Name and version of what runs the game; empty where it is not known."""
     return "" if game.rom_path is None else f"PyBoy {version('pyboy')}"
