@@ -26,9 +26,12 @@ from datetime import datetime
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daddy_puffer.errors import UserError
+
+if TYPE_CHECKING:
+    from daddy_puffer.envs.hosted import HostedGame
 
 HOST = "pokemonred_puffer"
 HOST_REWARD = "baseline.ObjectRewardRequiredEventsMapIdsFieldMoves"  # its default
@@ -40,6 +43,7 @@ ACTS_ON_THE_GAME = (
     "auto_use_strength", "auto_use_surf", "disable_ai_actions", "disable_wild_encounters", "infinite_health",
     "infinite_money", "infinite_safari_steps", "insert_saffron_guard_drinks", "perfect_ivs", "skip_safari_zone",
 )  # fmt: skip
+ELSEWHERE = ("gb_path", "state_dir", "init_state")  # of `env`: what `make_env` has keywords for
 _registries: dict[Path, Any] = {}  # of save states, by folder
 NAMES = {
     "policies": ("HierQ", "HierQRNN"),
@@ -224,7 +228,6 @@ def wrap_epsilon(env: Any, options: Any) -> Any:
     Raises:
         UserError: unknown option, or one of another type.
     """
-    from daddy_puffer.envs.hosted import HostedGame
     from daddy_puffer.wrappers.hosted import HostedEpsilonEnv
 
     settings = _plain(options)
@@ -233,14 +236,20 @@ def wrap_epsilon(env: Any, options: Any) -> Any:
         raise UserError(f"wrapper daddy_puffer.EpsilonEnv: episodes must be of type bool, got {episodes!r}")
     _let_truncation_end()
     _let_states_begin_episodes()
-    game = env.unwrapped
-    rom = Path(game.gb_path)
-    hosted = HostedGame(env, game.pyboy, int(game.max_steps), rom_path=rom, action_freq=int(game.action_freq))
-    game.update_state = functools.partial(_load_soon, hosted)
+    hosted = _hosted(env)
+    env.unwrapped.update_state = functools.partial(_load_soon, hosted)
     wrapped = _wrap(HostedEpsilonEnv, hosted, settings)
     if episodes:
         _play_episodes(wrapped)
     return wrapped
+
+
+def _hosted(env: Any) -> HostedGame:
+    from daddy_puffer.envs.hosted import HostedGame
+
+    game = env.unwrapped
+    rom = Path(game.gb_path)
+    return HostedGame(env, game.pyboy, int(game.max_steps), rom_path=rom, action_freq=int(game.action_freq))
 
 
 def _load_soon(hosted: Any, message: bytes) -> None:
@@ -393,6 +402,48 @@ def _host_reward(name: str) -> Any:
         return getattr(importlib.import_module(f"{HOST}.rewards.{module}"), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"{HOST} has no reward {name!r} to build on: {error}") from error
+
+
+# --- one environment -------------------------------------------------------------------------------------------------
+
+
+def make_env(
+    config: str | dict[str, Any] = "", rom: str = "", state: str = "", reward: str = HOST_REWARD
+) -> HostedGame:
+    """`pokemonred_puffer/Red-v0`: the host's environment as its configuration has it, without wrappers, with episodes.
+
+    They begin at the initial state or at `options["state"]` with everything forgotten, and are truncated after
+    `env.max_steps`. `config`: a file, empty = config.yaml of the working folder if there is one, or a mapping of its
+    sections `env` and `rewards`; `rom`: a file or `practice`, empty = red.gb of the working folder if it is there,
+    else the practice cartridge; `state`: a file, empty = the configuration's, for the practice cartridge its own;
+    `reward`: a reward class, as `--reward-name` of the host. Its `keywords` are those that make the same environment
+    elsewhere, whatever lies in the working folder there.
+
+    Raises:
+        UserError: the host cannot be imported, a file is missing or damaged, or there is no such reward.
+    """
+    from daddy_puffer.plugin_command import one_env
+
+    here = str(Path.cwd())
+    if importlib.util.find_spec(HOST) is None and here not in sys.path:
+        sys.path.append(here)  # where `python -m` would find it
+    if importlib.util.find_spec(HOST) is None:
+        raise UserError(f"{HOST} cannot be imported: put its checkout on PYTHONPATH (`daddy-puffer doctor` says more)")
+    settings, found = one_env(config, rom, state, Path(here))
+    weights = (settings.rewards.get(reward) or {}).get("reward")
+    if weights is None:
+        known = ", ".join(str(name) for name, section in settings.rewards.items() if section and section.get("reward"))
+        raise UserError(f"the configuration has no rewards.{reward}.reward (known: {known})")
+    kept = {name: value for name, value in _plain(settings.env).items() if name not in ELSEWHERE}
+    sections = {"env": kept, "rewards": {reward: {"reward": _plain(weights)}}}
+    # what `HostedGame` reads; a picture comes from the screen itself, so nobody loses anything
+    settings.env.reduce_res = settings.env.two_bit = True
+    ours, _, name = reward.partition(".")
+    build = _reward(name) if ours == "daddy_puffer" else _host_reward(reward)
+    game = _hosted(build(settings.env, weights))
+    game.host, game.keywords = host_tag(game.unwrapped), {"config": sections, **found, "reward": reward}
+    _play_episodes(game)
+    return game
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------

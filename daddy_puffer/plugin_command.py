@@ -33,6 +33,7 @@ CONFIG, ROM, VECTORIZATION = "--config", "--rom-path", "--vectorization"
 SHORT = {"--policy": POLICY, "-p": POLICY, "--reward": REWARD, "-r": REWARD, "--wrappers": WRAPPERS, "-w": WRAPPERS}
 HOST_CONFIG, HOST_ROM = "config.yaml", "red.gb"  # its defaults
 PROGRESS_REWARD = "daddy_puffer.ProgressReward"
+PRACTICE = "practice"  # in place of a ROM's path: the practice cartridge
 OUR_WRAPPERS, OUR_REWARD = "daddy_puffer", "daddy_puffer.FastRequiredEvents"
 EPSILON, BAYES = "daddy_puffer.EpsilonEnv", "daddy_puffer.Bayes"
 ASKED_BY = {  # which setting of our file asks for a wrapper
@@ -110,9 +111,7 @@ def _default(args: list[str], option: str, value: str) -> list[str]:
 
 def _files(args: list[str], folder: Path, ours: bool) -> list[str]:
     """Configuration, ROM and start state."""
-    given = _value(args, CONFIG)
-    path = folder / (given or HOST_CONFIG)
-    theirs = _read(path) if given is not None or path.is_file() else OmegaConf.create({})
+    theirs = _theirs(_value(args, CONFIG), folder)
     carried = _carry_over(theirs)
     named_state = bool((theirs.get("env") or {}).get("init_state"))
     config = _merged(theirs)
@@ -133,6 +132,40 @@ def _files(args: list[str], folder: Path, ours: bool) -> list[str]:
     if args[0] == "train" and VECTORIZATION in carried:
         args = _default(args, VECTORIZATION, carried[VECTORIZATION])
     return [*args, CONFIG, str(_write(config)), ROM, rom]
+
+
+def one_env(config: str | dict[str, Any], rom: str, state: str, folder: Path) -> tuple[DictConfig, dict[str, str]]:
+    """The configuration of one environment outside of a run, with `env.gb_path`; and `rom` and `state` as found.
+
+    `config`: a file, empty = the folder's if there is one, or a mapping of its sections; `rom`: empty = the host's
+    default in the folder if it is there, else `PRACTICE`; `state`: a file, empty = the configuration's, for the
+    practice cartridge where that begins. What is found are whole paths, but for the practice cartridge and its start.
+
+    Raises:
+        UserError: a file is missing, damaged, or not what it should be.
+    """
+    theirs = _theirs(config or None, folder) if isinstance(config, str) else OmegaConf.create(config)
+    carried = _carry_over(theirs)
+    merged = _merged(theirs)
+    rom = rom or carried.get(ROM) or (HOST_ROM if (folder / HOST_ROM).is_file() else PRACTICE)
+    path = packaged(PRACTICE_ROM) if rom == PRACTICE else (folder / Path(rom).expanduser()).absolute()
+    found = {"rom": rom if rom == PRACTICE else str(path), "state": ""}
+    if state:
+        start = Path(state).expanduser()
+        merged.env.state_dir, merged.env.init_state = str(start.parent), start.stem
+    if _is_practice(path) and not state:
+        _start_practice(merged)
+    else:
+        found["state"] = str((folder / str(merged.env.state_dir) / f"{merged.env.init_state}.state").absolute())
+    _check_start(folder, str(path), merged)
+    merged.env.gb_path = str(path)
+    return merged, found
+
+
+def _theirs(given: str | None, folder: Path) -> DictConfig:
+    """The user's configuration; empty where none is named and the folder has none."""
+    path = folder / (given or HOST_CONFIG)
+    return _read(path) if given is not None or path.is_file() else OmegaConf.create({})
 
 
 def _read(path: Path) -> DictConfig:

@@ -191,7 +191,7 @@ def test_damaged_and_foreign_files(walks: Path, bars: Path, tmp_path: Path, capl
     write_episode(tmp_path, 2, read_episode(bars / "episode_0001.npz"))
     with pytest.raises(UserError, match="episode_0002.npz was recorded with other settings"):
         load_demonstrations(tmp_path, None)
-    with pytest.raises(UserError, match="HierQ reads our own game only"):
+    with pytest.raises(UserError, match="HierQ cannot read the game of python:bars_env:Bars"):
         load_demonstrations(bars, None)
 
 

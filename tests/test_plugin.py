@@ -702,6 +702,21 @@ def test_the_shipped_set_plays_episodes_and_a_state_that_is_sent_begins_one(tmp_
     assert ended.stdout.endswith("ended\n")
 
 
+def test_demonstrations_in_the_hosts_environment(tmp_path: Path) -> None:
+    host = Host(STAND_IN, tmp_path)
+    (tmp_path / "config.yaml").write_text("env:\n  max_steps: 25\n")
+    record = ("-m", "daddy_puffer", "demos", "record", "--env-id", "pokemonred_puffer/Red-v0", "--player", "scripted")
+    ended = host.run(*record, "--out", "demos", "--episodes", "2")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count(": 25 steps of 72x80x1") == 2
+    (tmp_path / "config.yaml").unlink()
+    verify = ("-m", "daddy_puffer", "demos", "verify", "demos", "--env-id", "pokemonred_puffer/Red-v0")
+    ended = host.run(*verify)
+    assert ended.returncode == 0 and "2 of 2 demonstrations are good" in ended.stdout, ended.stdout + ended.stderr
+    nowhere = Host(tmp_path / "nothing", tmp_path).run(*verify)
+    assert nowhere.returncode == 1 and nowhere.stdout.count("BAD: pokemonred_puffer cannot be imported: put") == 2
+
+
 LATE = """
 from pokemonred_puffer.wrappers import daddy_puffer  # before the trainer is known
 from pokemonred_puffer import cleanrl_puffer, train

@@ -88,7 +88,7 @@ def recipe_of(
 def describe(path: Path) -> str:
     """What a file holds, in a line."""
     episode = read_episode(path)
-    reached = f", milestones {len(episode.facts.milestones)}" if episode.facts.recipe.ours else ""
+    reached = f", milestones {len(episode.facts.milestones)}" if episode.inputs else ""
     shape = "x".join(str(side) for side in episode.observations.shape[1:])
     return f"{len(episode)} steps of {shape}, return {episode.total:.2f}{reached}, {path.stat().st_size / 1e3:.0f} kB"
 

@@ -1,15 +1,17 @@
-"""One environment as a demonstrator and a student see it: a picture, our own inputs where the game is ours, an info.
+"""One environment as a demonstrator and a student see it: a picture, our own inputs where the game is known, an info.
 
 In: a `Recipe`, which a file can hold, so that whoever reads a demonstration can build the environment it was played in.
 Out: `View`s. The environment's image observation is the picture; where it has none (ours gives packed frames) what it
-draws is. The same recipe, start state, seed and actions give the same views; `fingerprint` is there to compare.
+draws is. The same recipe, start state, seed and actions give the same views; `fingerprint` is there to compare. A game
+is known where it is played by our own environment, or by another project's behind a `HostedGame`: then there are its
+memory, milestones and save states, and our inputs.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from daddy_puffer.config import Config, EnvConfig
 from daddy_puffer.demos.images import Array8, ImageFormat
 from daddy_puffer.envs import ENV_ID, RedEnv, make_red_env
+from daddy_puffer.envs.hosted import HostedGame
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.milestones import MILESTONES, milestones_reached
 from daddy_puffer.rewards.sets import DEFAULT_WEIGHTS
@@ -47,8 +50,13 @@ class Recipe:
 
     @property
     def ours(self) -> bool:
-        """Whether it is the game that this package knows."""
+        """Whether it is this package's own environment."""
         return self.env_id == ENV_ID
+
+    def with_rom(self, rom: str | None) -> Recipe:
+        """The same with the ROM at another path; None = where it was."""
+        name = "gb_path" if self.ours else "rom"
+        return self if rom is None else replace(self, settings={**self.settings, name: rom})
 
     @classmethod
     def of_config(cls, config: Config, **others: Any) -> Recipe:
@@ -71,7 +79,7 @@ class View:
     """What is seen before an action."""
 
     picture: Array8  # [H, W, C]
-    inputs: dict[str, NDArray[Any]]  # of `INPUTS`, where the game is ours; else none
+    inputs: dict[str, NDArray[Any]]  # of `INPUTS`, where the game is known; else none
     info: dict[str, Any]  # of the environment
     first: bool = False  # an episode begins
 
@@ -127,11 +135,11 @@ class Game:
         Raises:
             UserError: no such environment, or one without pictures or with other than numbered actions.
         """
-        self.recipe = recipe
-        self._red: RedEnv | None = None
+        self.recipe = recipe  # with all settings that the environment itself has found
+        self._red: RedEnv | HostedGame | None = None  # a game that is known
         self.env = self._build()
         self.num_actions = _action_count(self.env)
-        # the very first state of ours; another game has none that we know how to keep
+        # the very first state of a known game; another one has none that we know how to keep
         self.start_state = self._red.save_state() if self._red is not None else b""
         space = self.env.observation_space
         self._shows_itself = isinstance(space, gymnasium.spaces.Box) and _is_picture_shape(space)
@@ -145,7 +153,10 @@ class Game:
             env = self._red = make_red_env(EnvConfig(**recipe.settings), recipe.rewards)
         else:
             env = _foreign(recipe.env_id, recipe.settings)
-            if recipe.until:
+            self._red = _hosted(env)
+            if self._red is not None and self._red.keywords:
+                self.recipe = replace(recipe, settings=self._red.keywords)
+            if recipe.until and self._red is None:
                 raise UserError(f"{recipe.env_id} has no milestones that are known here: leave out --until")
         if recipe.max_steps and not recipe.ours:
             env = gymnasium.wrappers.TimeLimit(env, recipe.max_steps)
@@ -153,11 +164,14 @@ class Game:
             check_milestone(recipe.until)
         if recipe.random_start_steps:
             env = RandomStart(env, recipe.random_start_steps)
-        return EpsilonEnv(env, EnvConfig(**recipe.settings).frame_stack) if recipe.ours else env
+        if self._red is None:
+            return env
+        # outside of the random start, of which no frame of a stack may be
+        return EpsilonEnv(env, EnvConfig(**recipe.settings if recipe.ours else {}).frame_stack)
 
     @property
     def inputs(self) -> dict[str, gymnasium.spaces.Box]:
-        """Shapes of what HierQ reads; none where the game is not ours."""
+        """Shapes of what HierQ reads; none where the game is not known."""
         space = self.env.observation_space
         if self._red is None or not isinstance(space, gymnasium.spaces.Dict):
             return {}
@@ -165,17 +179,22 @@ class Game:
 
     @property
     def rom_path(self) -> Path | None:
-        """The ROM of our game."""
+        """The ROM of a known game."""
         return self._red.rom_path if self._red is not None else None
 
     @property
+    def host(self) -> str:
+        """`Machine.host` of a known game's save states: empty where it is ours."""
+        return self._red.host if isinstance(self._red, HostedGame) else ""
+
+    @property
     def memory(self) -> Any:
-        """The game's memory by address, None where it is not ours."""
+        """The game's memory by address, None where it is not known."""
         return self._red.memory if self._red is not None else None
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a player may look at beside the picture, where the game is ours."""
+        """What a player may look at beside the picture, where the game is known."""
         return {} if self._red is None else {"game_state": self._red.game_state, "memory": self._red.memory}
 
     @property
@@ -216,7 +235,7 @@ class Game:
         return drawn
 
     def fingerprint(self) -> bytes:
-        """Sha256 of the work RAM; of the picture where the game is not ours."""
+        """Sha256 of the work RAM; of the picture where the game is not known."""
         if self._red is not None:
             return ram_hash(self._red.memory)
         return hashlib.sha256(np.ascontiguousarray(self.frame()).tobytes()).digest()
@@ -271,6 +290,13 @@ def _foreign(env_id: str, keywords: Mapping[str, Any]) -> AnyEnv:
         return gymnasium.make(env_id, **keywords)
     except (gymnasium.error.Error, TypeError, ModuleNotFoundError) as error:
         raise UserError(f"environment {env_id}: {' '.join(str(error).split())}") from error
+
+
+def _hosted(env: AnyEnv) -> HostedGame | None:
+    """The known game inside another project's environment."""
+    while isinstance(env, gymnasium.Wrapper) and not isinstance(env, HostedGame):
+        env = env.env
+    return env if isinstance(env, HostedGame) else None
 
 
 def _action_count(env: AnyEnv) -> int:

@@ -35,14 +35,14 @@ WISHES = {pygame.K_s: Wish.SAVE, pygame.K_d: Wish.DISCARD, pygame.K_ESCAPE: Wish
 HELP = "P pause, S save, D discard, Esc stop"
 
 
-def key_map(num_actions: int, keys: str, ours: bool) -> dict[int, int]:
+def key_map(num_actions: int, keys: str, known: bool) -> dict[int, int]:
     """Action by key code; `keys` as in "left=1,space=0", empty = the usual ones.
 
     Raises:
         UserError: an unknown or reserved key, or no such action.
     """
     named: dict[str, str] = {key: str(int(action)) for key, action in OUR_KEYS.items()}
-    if not ours:
+    if not known:
         named = {str(action): str(action) for action in range(min(10, num_actions))}
     if keys:
         pairs = [pair.partition("=") for pair in keys.split(",")]
@@ -64,7 +64,7 @@ def key_map(num_actions: int, keys: str, ours: bool) -> dict[int, int]:
 class Human:
     """See the module's text."""
 
-    def __init__(self, num_actions: int, keys: str = "", ours: bool = True) -> None:
+    def __init__(self, num_actions: int, keys: str = "", known: bool = True) -> None:
         """Open nothing yet; `keys` as `key_map` reads them.
 
         Raises:
@@ -76,7 +76,7 @@ class Human:
             raise UserError(
                 f"no window can be opened ({error}): a screen is needed, or a virtual one (xvfb)"
             ) from error
-        self._actions = key_map(num_actions, keys, ours)
+        self._actions = key_map(num_actions, keys, known)
         self._events: deque[pygame.event.Event] = deque()  # that have not been looked at
         self._held: list[int] = []  # keys, the newest last
         self._held_since = 0  # milliseconds, as is the next one

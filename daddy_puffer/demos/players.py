@@ -63,7 +63,7 @@ class Trained:
 
     def __init__(self, game: Game, checkpoint: Path, epsilon: float, seed: int) -> None:
         if not game.inputs:
-            raise UserError("a checkpoint plays our own game only: leave out --env-id")
+            raise UserError(f"a checkpoint of HierQ cannot read {game.recipe.env_id}: leave out --env-id")
         self._path, self._spaces, self._epsilon, self._seed = find_checkpoint(checkpoint), game.inputs, epsilon, seed
         self.begin(game)
 
@@ -90,7 +90,7 @@ class Trained:
 class Called:
     """Any function (picture u8 `[H, W, C]`, info) -> action.
 
-    The info is the environment's; in our game with `game_state` (`game.GameState`) and `memory` (bytes by address).
+    The info is the environment's; in a known game with `game_state` (`game.GameState`) and `memory` (bytes by address).
     """
 
     def __init__(self, function: Callable[[Any, dict[str, Any]], Any], name: str) -> None:
@@ -126,7 +126,7 @@ def make_player(
     if name == "human":
         from daddy_puffer.demos.human import Human  # opens a window: only for who asks for it
 
-        return Human(game.num_actions, keys, ours=game.recipe.ours)
+        return Human(game.num_actions, keys, known=game.memory is not None)
     if checkpoint is not None:
         return Trained(game, checkpoint, epsilon, seed)
     if name.startswith(PYTHON):

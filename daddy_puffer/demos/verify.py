@@ -5,7 +5,7 @@ In: an `Episode`. Out: nothing, or what differs first. A game is built once for 
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class Verifier:
         """`rom`: where the ROM lies here, if elsewhere than where it was recorded; `trusted`: see `make_game`."""
         self._rom, self._trusted = rom, trusted
         self._game: Game | None = None
+        self._built = Recipe()  # what it was made of
 
     def verify(self, episode: Episode) -> str:
         """What to say when everything is the same.
@@ -50,11 +51,10 @@ class Verifier:
             self._game = None
 
     def _game_of(self, recipe: Recipe) -> Game:
-        if self._rom is not None and recipe.ours:
-            recipe = replace(recipe, settings={**recipe.settings, "gb_path": self._rom})
-        if self._game is None or asdict(self._game.recipe) != asdict(recipe):
+        recipe = recipe.with_rom(self._rom)
+        if self._game is None or asdict(self._built) != asdict(recipe):
             self.close()
-            self._game = make_game(recipe, self._trusted)
+            self._game, self._built = make_game(recipe, self._trusted), recipe
         return self._game
 
 

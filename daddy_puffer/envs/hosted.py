@@ -57,6 +57,8 @@ class HostedGame(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         if shape != screen_shape(reduce_res=True, two_bit=True):
             raise UserError(f"daddy_puffer needs env.reduce_res and env.two_bit: true, the screen has shape {shape}")
         self.max_steps, self.rom_path, self.action_freq = max_steps, rom_path, action_freq
+        self.host = ""  # of its save states, see `swarm.Machine`
+        self.keywords: dict[str, Any] = {}  # of whoever made it, to make the same one again; as JSON has it
         self._pyboy = pyboy
         self._reader = RamReader(pyboy.memory)
         self._visited = VisitedCells()

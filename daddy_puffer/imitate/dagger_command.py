@@ -116,8 +116,6 @@ def dagger(
         device=device,
         seed=seed,
     )
-    if not recipe.ours and network.config is not None:
-        raise UserError(f"HierQ reads our own game only, this is {env_id}: use --student impala")
     if from_milestone and start_states is None:
         raise UserError("--from-milestone is for --start-states")
     torch.set_num_threads(threads)
@@ -125,12 +123,15 @@ def dagger(
     goal = Goal(milestones=(until,), lowest_return=math.inf) if until else None
     with contextlib.ExitStack() as stack:
         playing = open_games(stack, recipe, max(episodes, eval_episodes), env_id, games)
+        if student == "hierq" and not playing[0].inputs:
+            raise UserError(f"HierQ cannot read the game of {env_id}: use --student impala")
         kept = KeptStates(start_states, playing[0], from_milestone, until) if start_states else None
         experts = [make_expert(expert, game) for game in playing]
         who, reload = network.build(playing[0], goal or UNKNOWN_GOAL, out)
         size_wanted = (picture.height, picture.width) if student == "impala" else None
         begun = {"start_states": str(start_states or ""), "from_milestone": from_milestone, "games": games}
-        claim(out, {"expert": expert, **begun, **network.facts, "recipe": asdict(recipe), **asdict(settings)})
+        begun |= {"recipe": asdict(playing[0].recipe)}
+        claim(out, {"expert": expert, **begun, **network.facts, **asdict(settings)})
         table = Table(games=playing, experts=experts, student=who, kept=kept, picture_size=size_wanted, reload=reload)
         Dagger(settings, table, goal, out).run(stack.enter_context(Log(out)))
     print(f"written to {out}")

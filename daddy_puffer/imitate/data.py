@@ -77,7 +77,7 @@ def as_demonstrations(
     found = list(episodes.values())
     recipe = _common_recipe(episodes)
     if size is None and not found[0].inputs:
-        raise UserError(f"HierQ reads our own game only, these are of {recipe.env_id}: use --student impala")
+        raise UserError(f"HierQ cannot read the game of {recipe.env_id}: use --student impala")
     picture = None if size is None else ImageFormat(height=size[0], width=size[1], grey=recipe.picture.grey)
     lengths = np.array([len(episode) for episode in found])
     ends = np.cumsum(lengths)

@@ -29,9 +29,16 @@ def make_impala(demos: Demonstrations, hidden_dim: int, device: str, seed: int) 
 def make_hierq(
     about: Demonstrations | Goal, recipe: Recipe, game: Game, config: Config, sequence_length: int
 ) -> HierQStudent:
-    """HierQ of `config`, in the game of the recipe whatever `config` says of that."""
+    """HierQ of `config`, in the game of the recipe whatever `config` says of that.
+
+    Where that is in another project's environment, the checkpoints name our own one with the same ROM.
+    """
     goal = about if isinstance(about, Goal) else about.goal
-    config = replace(config, env=EnvConfig(**recipe.settings), rewards=dict(recipe.rewards))
+    if recipe.ours:
+        config = replace(config, env=EnvConfig(**recipe.settings), rewards=dict(recipe.rewards))
+    else:
+        (stack, *_), rom = game.inputs["frames"].shape, str(game.rom_path)
+        config = replace(config, env=replace(config.env, gb_path=rom, frame_stack=stack))
     return HierQStudent(recipe, goal, config, game.inputs, game.num_actions, sequence_length)
 
 
@@ -43,10 +50,9 @@ def changed(
     max_steps: int | None = None,
 ) -> Recipe:
     """The same game with what a command line says of it; None changes nothing."""
-    of_ours = {"gb_path": rom, "max_steps": max_steps}
-    if recipe.ours:
-        known = {name: value for name, value in of_ours.items() if value is not None}
-        recipe = replace(recipe, settings={**recipe.settings, **known})
+    recipe = recipe.with_rom(rom)
+    if max_steps is not None and recipe.ours:
+        recipe = replace(recipe, settings={**recipe.settings, "max_steps": max_steps})
     elif max_steps is not None:
         recipe = replace(recipe, max_steps=max_steps)
     others: dict[str, Any] = {"random_start_steps": random_start_steps, "until": until}

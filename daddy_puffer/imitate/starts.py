@@ -47,11 +47,11 @@ class KeptStates:
         Raises:
             UserError: no state is left, or they are of another game.
         """
-        if not game.recipe.ours:
-            raise UserError("--start-states are of our own game: leave out --env-id")
+        if game.memory is None:
+            raise UserError(f"--start-states are no states of {game.recipe.env_id}: leave them out")
         if not folder.is_dir():
             raise UserError(f"no folder {folder}: give a run's savestates/")
-        self._registry: StateRegistry = open_registry(folder, CurriculumConfig(), game.env)
+        self._registry: StateRegistry = open_registry(folder, CurriculumConfig(), game.env, game.host)
         self._registry.refresh(force=True)
         states = self._registry.states()
         names = Machine.__dataclass_fields__

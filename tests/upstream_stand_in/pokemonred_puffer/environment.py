@@ -67,6 +67,9 @@ class RedGymEnv(gymnasium.Env):
     def event_bits(self) -> int:
         return sum(byte.bit_count() for byte in self.pyboy.memory[EVENTS : EVENTS + EVENT_BYTES])
 
+    def render(self) -> Any:
+        return self.pyboy.screen.ndarray[:, :, 1]
+
     def _observe(self) -> dict[str, Any]:
         grey = self.pyboy.screen.ndarray[::2, ::2, 1]
         if self.observation_space["screen"].shape[1] == 20:
