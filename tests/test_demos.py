@@ -29,7 +29,7 @@ from daddy_puffer.demos.episode import (
 from daddy_puffer.demos.game import Game, Recipe
 from daddy_puffer.demos.images import ImageFormat, read_size
 from daddy_puffer.demos.players import Called, Wish, make_player
-from daddy_puffer.demos.record import record_episode, record_episodes
+from daddy_puffer.demos.record import SPARE_BYTES, record_episode, record_episodes
 from daddy_puffer.demos.verify import Verifier
 from daddy_puffer.errors import UserError
 from daddy_puffer.types import Action
@@ -168,6 +168,22 @@ def test_arrays_that_do_not_agree_are_no_demonstration(recorded: Path, change: d
         episode = replace(episode, **{name: array})
     with pytest.raises(UserError, match="no demonstration, or a damaged one"):
         Episode.from_bytes(episode.to_bytes())
+
+
+def test_an_episode_that_no_file_can_hold_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    game = Game(Recipe(env_id=BARS, settings={"steps": 40}, picture=ImageFormat(grey=False)))
+    for module in ("record", "episode"):
+        monkeypatch.setattr(f"daddy_puffer.demos.{module}.LARGEST_EPISODE", SPARE_BYTES + 2_000_000)
+    list(record_episodes(game, make_player(BARS_PLAYER, game), BARS_PLAYER, 1, tmp_path, seed=0))
+    episode = read_episode(tmp_path / "episode_0001.npz")
+    assert 10 < len(episode) < 40 and episode.dones[-1] and not episode.facts.terminated
+    assert f"cut off after {len(episode)} steps" in caplog.text
+    monkeypatch.setattr("daddy_puffer.demos.episode.LARGEST_EPISODE", 1_500_000)
+    with pytest.raises(UserError, match="is too large to be read again"):
+        episode.to_bytes()
+    game.close()
 
 
 def test_frames_of_a_stack_are_rebuilt_as_the_environment_gave_them(recorded: Path) -> None:

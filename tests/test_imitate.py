@@ -69,7 +69,9 @@ def hierq(folder: Path, sequence_length: int = 8) -> tuple[HierQStudent, Demonst
     return make_hierq(demos, demos.recipe, game, config, sequence_length), demos, game
 
 
-def test_hierq_learns_an_episode_by_heart_and_its_checkpoint_plays_it(walks: Path, tmp_path: Path) -> None:
+def test_hierq_learns_an_episode_by_heart_and_its_checkpoint_plays_it(
+    walks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     student, demos, game = hierq(walks)
     one = replace(demos, trained=demos.trained[:1])
     assert accuracy_on(student, one, one.trained) < 0.7
@@ -88,6 +90,10 @@ def test_hierq_learns_an_episode_by_heart_and_its_checkpoint_plays_it(walks: Pat
     found = record_episode(game, make_player("checkpoint", game, tmp_path), "checkpoint", episode.seed)
     assert isinstance(found, Episode) and len(found) == len(episode)
     assert (found.actions == episode.actions).mean() > 0.9
+    # by the command it plays the game that it was trained in
+    record = ["demos", "record", "--player", "checkpoint", "--checkpoint", str(tmp_path), "--episodes", "1"]
+    assert call(monkeypatch, *record, "--out", str(tmp_path / "its")) == 0
+    assert read_episode(tmp_path / "its" / "episode_0001.npz").facts.recipe.settings == demos.recipe.settings
     score = evaluate([game], again, Goal(milestones=(), lowest_return=0.9 * episode.total), 1, seed=episode.seed)
     assert score.success == 1.0 and score.mean_length == len(episode)
     game.close()

@@ -21,6 +21,7 @@ from daddy_puffer.demos.record import record_episodes
 from daddy_puffer.demos.verify import Verifier
 from daddy_puffer.envs import ENV_ID
 from daddy_puffer.errors import UserError
+from daddy_puffer.learner.checkpoint import CONFIG_FILE, find_checkpoint
 from daddy_puffer.options import (
     AllowedEnv,
     EnvId,
@@ -40,7 +41,9 @@ def record(
     episodes: Annotated[int, typer.Option(min=1, help="how many")] = 10,
     env_id: EnvId = ENV_ID,
     env_kwargs: EnvKeywords = "{}",
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings of our game")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings of our game; default: the checkpoint's own")
+    ] = None,
     rom: Rom = None,
     state: Annotated[str | None, typer.Option(help="save state to begin from")] = None,
     max_steps: MaxSteps = None,
@@ -54,6 +57,8 @@ def record(
     seed: Annotated[int, typer.Option(min=0, help="an episode's seed is this plus its number")] = 0,
 ) -> None:
     """Record demonstrations."""
+    if player == "checkpoint" and checkpoint is not None and config is None and env_id == ENV_ID:
+        config = find_checkpoint(checkpoint) / CONFIG_FILE  # the game that it was trained in
     picture = ImageFormat(**dict(zip(("height", "width"), read_size(size), strict=True)), grey=grey)
     common: dict[str, Any] = {"random_start_steps": random_start_steps, "until": until, "picture": picture}
     recipe = recipe_of(env_id, env_kwargs, config, rom, state, max_steps, common)

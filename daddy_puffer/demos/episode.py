@@ -36,6 +36,7 @@ FORMAT = 1
 UNLABELLED = -1  # in place of an expert's action
 NOTHING_VISITED = np.zeros((0, 3), np.uint8)
 LARGEST_INFO_ARRAY = 1000  # numbers
+TEXT_BYTES = 4  # of a character in an array
 LARGEST_EPISODE = 1 << 31  # bytes unpacked: 90,000 steps of 160x144 pixels in grey
 _NAME = re.compile(r"episode_(\d{4,})\.npz")
 _ROWS: dict[str, tuple[Any, int]] = {  # type and axes of what has a row a step
@@ -119,13 +120,13 @@ class Episode:
         arrays |= {"episode_return": np.array(self.total), "episode_length": np.array(len(self), np.int64)}
         arrays |= {name: rows for name in _LABEL_ROWS if (rows := getattr(self, name)) is not None}
         arrays |= {"start_visited": self.start_visited} if len(self.start_visited) else {}
-        size = sum(array.nbytes for array in arrays.values())
+        texts = {"rom_sha256": self.rom_sha256, "facts": self.facts.to_json()}
+        texts["infos"] = info_text(self.infos)
+        size = sum(array.nbytes for array in arrays.values()) + TEXT_BYTES * sum(map(len, texts.values()))
         if size > LARGEST_EPISODE:
             raise UserError(
                 f"an episode of {size} bytes is too large to be read again: take a smaller --size or --grey"
             )
-        texts = {"rom_sha256": self.rom_sha256, "facts": self.facts.to_json()}
-        texts["infos"] = info_text(self.infos)
         target = io.BytesIO()
         np.savez_compressed(target, **arrays, **{name: np.array(text) for name, text in texts.items()})
         return target.getvalue()

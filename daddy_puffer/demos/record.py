@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,11 +13,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daddy_puffer.demos.episode import NOTHING_VISITED, Episode, EpisodeFacts, next_number, plain_info, write_episode
+from daddy_puffer.demos.episode import (
+    LARGEST_EPISODE,
+    NOTHING_VISITED,
+    TEXT_BYTES,
+    Episode,
+    EpisodeFacts,
+    info_text,
+    next_number,
+    plain_info,
+    write_episode,
+)
 from daddy_puffer.demos.game import INPUTS, Game, Outcome, View
 from daddy_puffer.demos.players import Player, Wish
 from daddy_puffer.errors import UserError
 from daddy_puffer.wrappers.action_recorder import CHECK_STEPS
+
+ROW_BYTES = 32  # of a step: action, reward, end, label
+SPARE_BYTES = 1 << 20  # for a start state, hashes and facts
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,10 +52,16 @@ class Recording:
     _checks: dict[int, bytes] = field(default_factory=dict)
     _labels: list[tuple[int, bool]] = field(default_factory=list)
     _terminated: bool = False
+    _bytes: int = 0
 
     def __len__(self) -> int:
         """Actions so far."""
         return len(self._actions)
+
+    @property
+    def full(self) -> bool:
+        """Whether one more step might make it too large to be read again."""
+        return self._bytes + 2 * self._bytes // max(1, len(self)) > LARGEST_EPISODE - SPARE_BYTES
 
     def add(self, view: View, action: int, outcome: Outcome, label: tuple[int, bool] | None = None) -> None:
         """Take note of an action; `label`: the expert's, and whether it is the one that was taken."""
@@ -49,6 +71,7 @@ class Recording:
         self._actions.append(action)
         self._rewards.append(outcome.reward)
         self._infos.append(plain_info(outcome.view.info))  # now: an environment may go on writing into it
+        self._bytes += step_bytes(view, self._infos[-1])
         self._labels += [] if label is None else [label]
         self._terminated = outcome.terminated
         if len(self) % CHECK_STEPS == 0:
@@ -110,8 +133,16 @@ def record_episode(game: Game, player: Player, name: str, seed: int) -> Episode 
             return chosen
         outcome = game.step(chosen)
         recording.add(view, chosen, outcome)
-        view, done = outcome.view, outcome.done
+        view, done = outcome.view, outcome.done or recording.full
+        if recording.full:
+            _log.warning("the episode is cut off after %d steps: a file holds no more; see --size", len(recording))
     return recording.finish()
+
+
+def step_bytes(view: View, info: dict[str, Any]) -> int:
+    """What a step is in a file that is unpacked, about: text has four bytes a character there."""
+    arrays = view.picture.nbytes + sum(array.nbytes for array in view.inputs.values())
+    return arrays + ROW_BYTES + TEXT_BYTES * len(info_text([info]))
 
 
 def record_episodes(game: Game, player: Player, name: str, episodes: int, folder: Path, seed: int) -> Iterator[Path]:
