@@ -386,7 +386,8 @@ def test_the_plugin_filters_the_hosts_ppo_of_our_policy(share: float, ours: bool
     policy = HostedHierQ(network, {}) if ours else torch.nn.Linear(1, 1)
     sizes = {"num_envs": 4, "batch_size": 24, "minibatch_size": 8, "bptt_horizon": 2}
     config = OmegaConf.create({"algorithm": "ppo", **sizes, "replay": {"return_filter": share}})
-    vecenv = SimpleNamespace(agents_per_batch=4)
+    plain = SimpleNamespace(emulated_observation_dtype=np.dtype(np.uint8))  # without our wrappers
+    vecenv = SimpleNamespace(agents_per_batch=4, driver_env=SimpleNamespace(emulated=plain))
     trainer = plugin.make_trainer(ModuleType("host"), Trainer, config=config, vecenv=vecenv, policy=policy)
     trainer.experience.rewards[:] = torch.arange(24.0)
     trainer.experience.sort_training_data()
