@@ -20,7 +20,7 @@ from daddy_puffer.swarm.outcomes import Outcomes
 from daddy_puffer.types import Action, EpisodeFlag
 from daddy_puffer.vector import RedFactory, make_vector
 from daddy_puffer.wrappers import Curriculum, EpsilonEnv, Novelty, Patience, open_registry
-from daddy_puffer.wrappers.curriculum import STEPS_BETWEEN_SAVES, holes
+from daddy_puffer.wrappers.curriculum import STEPS_BETWEEN_SAVES, _region_of, holes
 
 
 def settings(**changes: Any) -> Config:
@@ -344,6 +344,42 @@ def test_mixture_asks_what_came_of_a_start_of_late(tmp_path: Path) -> None:
     env.registry.refresh(force=True)
     drawn = [env._draw() for _ in range(600)]
     assert 0.4 < np.mean([saved is not None and saved.tag == tags[0] for saved in drawn]) < 0.6
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("mode", "shares"),
+    [
+        # maps were seen 8 and 3 times: 1/3 to 1/2, and within the first its cells 8 times and never: 1/3 to 1
+        ("go_explore", (0.1, 0.3, 0.6)),
+        ("rubinstein", (0.0, 0.0, 1.0)),
+        ("frontier", (0.0, 1.0, 0.0)),  # whence 50 of 50 episodes found something
+        ("progress", (1 / 4, 1 / 4, 1 / 2)),  # milestones above the least, and one
+    ],
+)
+def test_every_mode_draws_by_what_came_of_the_states(
+    tmp_path: Path, mode: str, shares: tuple[float, float, float]
+) -> None:
+    env = game(tmp_path, **{"curriculum.mode": mode, "curriculum.true_start_share": 0.0})
+    env.reset(seed=1)
+    known = {"label": "", "map_name": "", "badges": 0, "episode_steps": 1, "parent": "", "maker": ""}
+    states = [("1_0_0_0_0", 1, []), ("1_0_1_0_0", 1, []), ("2_0_0_0_1", 2, ["Boulder"])]
+    tags = [
+        env.registry.register(
+            b"state", StateFacts(cell=cell, map_id=map_id, milestones=milestones, total_steps=9, **known), Chain.empty()
+        ).tag
+        for cell, map_id, milestones in states
+    ]
+    for tag, (cell, map_id, _), seen in zip(tags, states, (8, 0, 3), strict=True):
+        for _ in range(seen):
+            env.registry.outcomes.end(tag, False, False, [cell, _region_of(map_id)])
+    for _ in range(50):
+        env.registry.outcomes.end(tags[1], False, True, [])
+    env.registry.refresh(force=True)
+    drawn = [saved.tag for _ in range(1500) if (saved := env._draw()) is not None]
+    assert len(drawn) == 1500
+    for tag, share in zip(tags, shares, strict=True):
+        assert drawn.count(tag) / 1500 == pytest.approx(share, abs=4 * (share * (1 - share) / 1500) ** 0.5)
     env.close()
 
 
