@@ -468,8 +468,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"config file {path} does not exist: give another --config, or leave it out for the defaults")
     try:
-        _check_size(path.read_text(encoding="utf-8"))
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        check_yaml(path.read_text(encoding="utf-8"))
+        content = OmegaConf.to_container(OmegaConf.load(path))
     except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -477,11 +477,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def _check_size(text: str) -> None:
-    """Refuse what takes for ever to build, before it is built.
+def check_yaml(text: str) -> None:
+    """Refuse what takes for ever to build, or what OmegaConf would fill in, before it is built.
 
     Raises:
-        ValueError: too long, too deep, or aliases of aliases make it too large.
+        ValueError: too long, too deep, aliases of aliases make it too large, or a value refers to another.
         yaml.YAMLError: it is no YAML.
     """
     if len(text) > _LONGEST_FILE:
@@ -503,6 +503,8 @@ def _check_size(text: str) -> None:
                 raise ValueError(f"alias {event.anchor} stands in itself, or for nothing")
             open_sizes[-1] += anchors[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
+            if "${" in event.value:
+                raise ValueError(f"{event.value[:40]!r}: settings are written out, ${{...}} is not filled in")
             open_sizes[-1] += 1
             if event.anchor is not None:
                 anchors[event.anchor] = 1

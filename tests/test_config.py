@@ -34,6 +34,17 @@ def test_yaml_then_overrides(tmp_path: Path) -> None:
     assert config.rewards == {"badge": 5.0}
 
 
+@pytest.mark.timeout(60)
+def test_no_value_refers_to_another(tmp_path: Path) -> None:
+    bomb = ['a0: "0123456789"', *(f'a{n}: "${{a{n - 1}}}${{a{n - 1}}}"' for n in range(1, 33))]  # 40 GB written out
+    texts = ("\n".join(bomb), "train: {run_name: '${oc.env:HOME}'}", 'train: {run_name: "\\x24{env.gb_path}"}')
+    for text in texts:
+        with pytest.raises(UserError, match="is not filled in") as error:
+            load_config(write(tmp_path, text))
+        assert "\n" not in str(error.value)
+    assert load_config(write(tmp_path, "train: {run_name: $a}  # ${b}")).train.run_name == "$a"
+
+
 def test_saved_tree_reads_back_equal(tmp_path: Path) -> None:
     config = load_config(None, {"replay.burn_in": 3, "rewards.badge": 2.5, "env.gb_path": "a b.gb"})
     save_config(config, tmp_path / "saved.yaml")

@@ -125,6 +125,15 @@ def test_what_is_no_sweep_file_gets_one_line(tmp_path: Path, text: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.timeout(60)
+def test_mappings_of_aliases_are_refused_before_they_are_followed(tmp_path: Path) -> None:
+    levels = ["a0: &a0 {k: {}}"]
+    levels += [f"a{n}: &a{n} {{{', '.join(f'k{key}: *a{n - 1}' for key in range(26))}}}" for n in range(1, 7)]
+    (tmp_path / "s.yaml").write_text("\n".join(levels))
+    with pytest.raises(UserError, match="more than"):
+        read_space(tmp_path / "s.yaml", Config())
+
+
 # --- journal ---------------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from daddy_puffer.config import YAML_PATHS, Config
+from daddy_puffer.config import YAML_PATHS, Config, check_yaml
 from daddy_puffer.errors import UserError
 from daddy_puffer.rewards.sets import DEFAULT_WEIGHTS
 
@@ -73,6 +73,10 @@ class Space:
         lowest, highest = _multiples(self)
         return min(max(round(value / self.rounding_factor), lowest), highest) * self.rounding_factor
 
+    def has(self, value: float) -> bool:
+        """Whether its axis has a place for a value, also beyond its ends."""
+        return self.kind == "LinearSpace" or (value > 0.0 and (self.kind == "LogSpace" or value < 1.0))
+
     @property
     def step(self) -> float:
         """`scale`, or for a LogSpace or LogitSpace what a search needs to leave the spot, along `warped`."""
@@ -113,7 +117,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"sweep file {path} does not exist: give another --sweep")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        check_yaml(text)
+        tree = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is no readable YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict | None):
