@@ -36,6 +36,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 
 from daddy_puffer.config import Config, CurriculumConfig, EnvConfig, ReplayConfig, TrainConfig, load_config
 from daddy_puffer.demos.episode import read_episode
@@ -59,9 +60,11 @@ from daddy_puffer.replay import make_replay
 from daddy_puffer.replay_run import replay
 from daddy_puffer.report.runs import load_run as read_run
 from daddy_puffer.swarm import Machine, StateRegistry
-from daddy_puffer.sweep.journal import read_facts
+from daddy_puffer.sweep.journal import Journal, read_facts
 from daddy_puffer.sweep.measure import measure, read_outcome
-from daddy_puffer.sweep.space import read_space
+from daddy_puffer.sweep.results import show, write_csv
+from daddy_puffer.sweep.space import Parameter, read_space
+from daddy_puffer.sweep.trials import Outcome, Plan, check_settings, facts_of, plan_of, trials_of
 from daddy_puffer.telemetry import Interval, Sink
 from daddy_puffer.telemetry.live import LiveReader
 from daddy_puffer.telemetry.run_folder import open_run_folder
@@ -384,8 +387,15 @@ def load_space(path: Path, config: Config) -> str:
     return LOADED
 
 
-def load_trials(path: Path, _: Any) -> str:
-    read_facts(path)
+def load_trials(path: Path, parameters: tuple[Parameter, ...]) -> str:
+    """What a sweep wrote down: read as it is gone on with, and its results shown."""
+    facts = read_facts(path)
+    plan, trials = plan_of(facts), trials_of(facts)
+    check_settings(trials, parameters, path.parent)
+    write_csv(path.with_name("results.csv"), trials, parameters, "return" if plan is None else plan.objective)
+    show(Console(file=io.StringIO()), trials, parameters, "return")
+    for trial in trials:
+        assert np.isfinite([p.space.to_unit(trial.settings[p.name]) for p in parameters]).all()
     return LOADED
 
 
@@ -480,7 +490,13 @@ KINDS = (
     of_network(name="pretrained: reward model", pattern=PROGRESS_FILE, needs=lambda _: load_progress),
     Kind(name="ROM", mutators=BYTES, pattern="game.gb", load=load_rom),
     Kind(name="sweep: space", mutators=YAML, pattern="sweep.yaml", load=load_space, needs=lambda _: Config()),
-    Kind(name="sweep: trials", mutators=TEXT, pattern="trials.jsonl", load=load_trials),
+    Kind(
+        name="sweep: trials",
+        mutators=TEXT,
+        pattern="trials.jsonl",
+        load=load_trials,
+        needs=lambda _: read_space(ROOT / "sweep.yaml", Config()),
+    ),
     Kind(
         name="sweep: outcome",
         mutators=TEXT,
@@ -502,8 +518,7 @@ def make_run(runs: Path) -> Path:
     shutil.copy(packaged(PRACTICE_START), folder / "start.state")
     shutil.copy(packaged(PRACTICE_ROM), folder / "game.gb")
     shutil.copy(ROOT / "sweep.yaml", folder)
-    facts = [{"event": "begun", "number": n, "settings": {"learner.gamma": 0.9}} for n in range(5)]
-    (folder / "trials.jsonl").write_text("".join(json.dumps(fact) + "\n" for fact in facts))
+    write_trials(folder / "trials.jsonl")
     (folder / "outcome.json").write_text(json.dumps({"steps": 400, "seconds": 2.5}))
     game = DemoGame(Recipe.of_config(Config(), max_steps=60))
     list(record_episodes(game, make_player("scripted", game), "scripted", 1, folder / "demos", seed=0))
@@ -511,6 +526,19 @@ def make_run(runs: Path) -> Path:
     write_frame_run(folder / "frames", play_run(Collecting(most_steps=60), 2))
     write_networks(folder)
     return folder
+
+
+def write_trials(path: Path) -> None:
+    """The journal of a sweep: three trials have ended well, one failed, one is under way."""
+    settings = {p.name: p.centre for p in read_space(ROOT / "sweep.yaml", Config())}
+    with Journal(path) as journal:
+        journal.append("sweep", **facts_of(Plan(searcher="random", objective="return", episodes=20, seed=7)))
+        for number in range(5):
+            journal.append("started", trial=number, settings=settings)
+        for number in range(3):
+            outcome = Outcome(objective=number / 3, cost=2.5 * number, steps=400, episodes=5)
+            journal.append("finished", trial=number, **facts_of(outcome))
+        journal.append("failed", trial=3, reason="killed by SIGKILL")
 
 
 def write_networks(folder: Path) -> None:

@@ -29,8 +29,18 @@ from daddy_puffer.sweep.plots import draw
 from daddy_puffer.sweep.results import write_best, write_csv
 from daddy_puffer.sweep.searchers import choose_searcher, make_searcher
 from daddy_puffer.sweep.space import Parameter, read_space
-from daddy_puffer.sweep.trial import lock, run_trial
-from daddy_puffer.sweep.trials import Outcome, Plan, Trial, best_trial, facts_of, plan_of, trial_folder, trials_of
+from daddy_puffer.sweep.trial import is_passing, lock, run_trial
+from daddy_puffer.sweep.trials import (
+    Outcome,
+    Plan,
+    Trial,
+    best_trial,
+    check_settings,
+    facts_of,
+    plan_of,
+    trial_folder,
+    trials_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +69,9 @@ class SharedSweep:
         self.plan = plan
         self.base = load_config(folder / "config.yaml")
         self.parameters: tuple[Parameter, ...] = read_space(folder / "sweep.yaml", self.base)
-        self.trials = {trial.number: trial for trial in trials_of(facts)}
+        known = trials_of(facts)
+        check_settings(known, self.parameters, folder)
+        self.trials = {trial.number: trial for trial in known}
 
     def _begin(self, wishes: Wishes) -> Plan:
         base = load_config(wishes.config, {"train.total_steps": wishes.steps})

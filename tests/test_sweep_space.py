@@ -18,11 +18,21 @@ from daddy_puffer.errors import UserError
 from daddy_puffer.sweep import searchers
 from daddy_puffer.sweep.command import choose_objective
 from daddy_puffer.sweep.journal import Journal, read_facts
-from daddy_puffer.sweep.measure import measure
+from daddy_puffer.sweep.measure import measure, read_outcome
 from daddy_puffer.sweep.results import rank_correlation, show
-from daddy_puffer.sweep.searchers import RandomSearch, choose_searcher, make_searcher
+from daddy_puffer.sweep.searchers import CarbsSearch, RandomSearch, choose_searcher, make_searcher
 from daddy_puffer.sweep.space import Parameter, Space, read_space
-from daddy_puffer.sweep.trials import Outcome, Trial, best_trial, pareto, trials_of
+from daddy_puffer.sweep.trials import (
+    Outcome,
+    Plan,
+    Trial,
+    best_trial,
+    check_settings,
+    facts_of,
+    pareto,
+    plan_of,
+    trials_of,
+)
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "sweep.yaml"
@@ -175,6 +185,46 @@ def test_trials_are_rebuilt_from_facts() -> None:
         trials_of([*facts, {"event": "finished", "trial": 1, "objectiv": 1.0}])
 
 
+STARTED = {"event": "started", "trial": 0, "settings": {"x": 1}}
+FINISHED = {"event": "finished", "trial": 0, "objective": 1.5, "cost": 3.0, "steps": 300, "episodes": 4}
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        {"event": "started", "settings": {"x": 1}},
+        *(STARTED | {"trial": number} for number in ("abc", "7", [1], None, True, -1, 1.5, 10**20)),
+        *(STARTED | {"settings": settings} for settings in ([], {"x": "1"}, {"x": math.nan}, {"x": 10**400})),
+        *(FINISHED | {"trial": number} for number in ([0], {}, True, 5)),
+        *(FINISHED | {key: value} for key in ("objective", "cost") for value in ("1.5", math.nan, math.inf, 10**400)),
+        *(FINISHED | {"steps": value} for value in (1.5, "300", True)),
+        {"event": "failed", "trial": 0, "reason": ["dead"]},
+        {"event": "begun\n"},
+    ],
+)
+def test_a_journal_of_wrong_types_gets_one_line(fact: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="journal") as error:
+        trials_of([{"event": "sweep"}, STARTED, fact])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("wrong", [{"seed": "7"}, {"seed": 1.5}, {"episodes": None}, {"objective": []}, {"more": 1}])
+def test_a_plan_of_wrong_types_gets_one_line(wrong: dict[str, Any]) -> None:
+    plan = Plan(searcher="random", objective="return", episodes=20, seed=7)
+    assert plan_of([{"event": "sweep", **facts_of(plan)}]) == plan
+    with pytest.raises(UserError, match="journal"):
+        plan_of([{"event": "sweep", **facts_of(plan), **wrong}])
+
+
+def test_what_a_space_has_no_place_for_is_said(tmp_path: Path) -> None:
+    parameters = line(tmp_path)
+    settings = {p.name: p.centre for p in parameters}
+    check_settings([Trial(number=0, settings=settings)], parameters, tmp_path)
+    for name, value in (("learner.learning_rate", -1.0), ("learner.learning_rate", 0), ("learner.gamma", 1.5)):
+        with pytest.raises(UserError, match="no place for"):
+            check_settings([Trial(number=0, settings=settings | {name: value})], parameters, tmp_path)
+
+
 # --- measure and results ---------------------------------------------------------------------------------------------
 
 
@@ -187,6 +237,27 @@ def test_only_the_last_episodes_from_the_true_start_count(tmp_path: Path) -> Non
     (tmp_path / "episodes.csv").write_text("return_env,badges,milestones_reached,savestate_tag\n1,1,A,early\n")
     with pytest.raises(UserError, match="more --steps"):
         measure(tmp_path, "return", 2)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e300", "text", "", "x" * 200_000])
+def test_episodes_that_cannot_be_measured_get_one_line(tmp_path: Path, value: str) -> None:
+    (tmp_path / "episodes.csv").write_text(f"return_env,badges,milestones_reached,savestate_tag\n{value},1,A,\n")
+    with pytest.raises(UserError, match="cannot be measured"):
+        measure(tmp_path, "return", 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('{"steps": Infinity, "seconds": 1.0}', '{"steps": 400, "seconds": NaN}', '{"steps": -1, "seconds": 1.0}'),
+        *('{"steps": "400", "seconds": 1.0}', '{"steps": 400}', "[]", "[" * 100_000, '{"a":' * 50_000, ""),
+    ],
+)
+def test_an_outcome_that_is_none_gets_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "outcome.json").write_text(text)
+    with pytest.raises(UserError, match="cannot be read") as error:
+        read_outcome(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def trial(number: int, objective: float, cost: float, **values: float) -> Trial:

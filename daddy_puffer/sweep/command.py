@@ -25,11 +25,21 @@ from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.sweep.journal import FILE, Journal, read_facts
 from daddy_puffer.sweep.measure import OBJECTIVES, OUTCOME_FILE, measure, read_outcome
 from daddy_puffer.sweep.plots import draw
-from daddy_puffer.sweep.pool import LOG_FILE, Pool, why
+from daddy_puffer.sweep.pool import LOG_FILE, PASSING_CODES, Pool, why
 from daddy_puffer.sweep.results import check_folder, show, write_best, write_csv
 from daddy_puffer.sweep.searchers import NAMES, TITLES, Searcher, choose_searcher, make_searcher
 from daddy_puffer.sweep.space import Parameter, Settings, read_space, short_names
-from daddy_puffer.sweep.trials import Outcome, Plan, Trial, best_trial, facts_of, plan_of, trial_folder, trials_of
+from daddy_puffer.sweep.trials import (
+    Outcome,
+    Plan,
+    Trial,
+    best_trial,
+    check_settings,
+    facts_of,
+    plan_of,
+    trial_folder,
+    trials_of,
+)
 
 GIVE_UP = 5  # failures without a success: the settings searched around are at fault, or the machine
 MOST_NAMED = 4  # settings in a line about a trial
@@ -191,8 +201,7 @@ def _search(
         if not facts:
             journal.append("sweep", **facts_of(plan))
         known = trials_of(facts)
-        if any(trial.settings.keys() != {p.name for p in parameters} for trial in known):
-            raise UserError(f"{folder}/sweep.yaml was changed: its trials searched other settings")
+        check_settings(known, parameters, folder)
         task = Sweep(
             folder=folder, config=base, parameters=parameters, plan=plan, wanted=wanted, jobs=jobs, journal=journal,
             searcher=make_searcher(plan.searcher, parameters, plan.seed, wanted, known),

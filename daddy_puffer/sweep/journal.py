@@ -16,6 +16,7 @@ from typing import Any
 from daddy_puffer.errors import UserError
 
 FILE = "trials.jsonl"
+LARGEST = 2**53  # beyond it a number of ours is damage
 Fact = dict[str, Any]
 
 

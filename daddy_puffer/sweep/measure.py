@@ -14,6 +14,7 @@ from statistics import fmean
 
 from daddy_puffer.errors import UserError
 from daddy_puffer.files import replacing
+from daddy_puffer.sweep.journal import LARGEST
 
 OUTCOME_FILE = "outcome.json"  # in the run folder of a trial that has ended well
 Row = Mapping[str, str]
@@ -34,8 +35,8 @@ def measure(folder: Path, objective: str, episodes: int) -> tuple[float, int]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if not row["savestate_tag"]]
-        values = [OBJECTIVES[objective](row) for row in rows[-episodes:]]
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        values = [_finite(OBJECTIVES[objective](row)) for row in rows[-episodes:]]
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
         raise UserError(f"{path} cannot be measured: {error!r}") from None
     if not values:
         raise UserError("no episode from the true start ended: more --steps, or a smaller env.max_steps")
@@ -56,6 +57,12 @@ def read_outcome(folder: Path) -> tuple[int, float]:
     """
     try:
         outcome = json.loads((folder / OUTCOME_FILE).read_text(encoding="utf-8"))
-        return int(outcome["steps"]), float(outcome["seconds"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return int(_finite(outcome["steps"], 0)), float(_finite(outcome["seconds"], 0))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{folder / OUTCOME_FILE} cannot be read: {error!r}") from None
+
+
+def _finite(value: float, least: float = -LARGEST) -> float:
+    if not least <= value < LARGEST:
+        raise ValueError(f"{str(value)[:40]} is no number that a trial can have")
+    return value

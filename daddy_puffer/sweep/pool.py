@@ -13,6 +13,7 @@ from types import TracebackType
 
 LOG_FILE = "trial.log"
 PROGRAM = (sys.executable, "-m", "daddy_puffer.sweep.trial")  # gets the folder and our process id
+PASSING_CODES = (75, 120)  # of a trial that may go on later: EX_TEMPFAIL of sysexits.h, and Python's of a full disk
 GRACE_SECONDS = 120.0  # to write a checkpoint
 
 

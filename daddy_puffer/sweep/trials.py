@@ -7,13 +7,13 @@ again. Knows no process, no searcher.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from daddy_puffer.errors import UserError
-from daddy_puffer.sweep.journal import Fact
-from daddy_puffer.sweep.space import Settings
+from daddy_puffer.sweep.journal import LARGEST, Fact
+from daddy_puffer.sweep.space import Parameter, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +73,32 @@ def trials_of(facts: Sequence[Fact]) -> list[Trial]:
     """
     trials: dict[int, Trial] = {}
     for fact in facts[1:]:
-        number = fact.get("trial")
-        if fact["event"] == "started" and isinstance(fact.get("settings"), dict):
-            trials[int(fact["trial"])] = Trial(number=int(fact["trial"]), settings=fact["settings"])
-        elif fact["event"] == "finished" and number in trials:
+        number: Any = fact.get("trial")
+        numbered, reason = _is("int", number) and number >= 0, fact.get("reason")
+        known = numbered and number in trials
+        if fact["event"] == "started" and numbered and _are_settings(fact.get("settings")):
+            trials[number] = Trial(number=number, settings=fact["settings"])
+        elif fact["event"] == "finished" and known:
             trials[number] = replace(trials[number], outcome=_build(Outcome, fact, "finished"))
-        elif fact["event"] == "failed" and number in trials:
-            trials[number] = replace(trials[number], reason=str(fact.get("reason")))
+        elif fact["event"] == "failed" and known and isinstance(reason, str):
+            trials[number] = replace(trials[number], reason=" ".join(reason.split()) or "unknown")
         else:
-            raise UserError(f"the journal has an entry that this version does not know: {fact}")
+            raise UserError(f"the journal has an entry that this version does not know: a {fact['event'][:40]!r}")
     return [trials[number] for number in sorted(trials)]
+
+
+def check_settings(trials: Sequence[Trial], parameters: Sequence[Parameter], folder: Path) -> None:
+    """Whether trials searched what is searched now.
+
+    Raises:
+        UserError: other settings, or values that no space of these kinds has.
+    """
+    names = {p.name for p in parameters}
+    if any(trial.settings.keys() != names for trial in trials):
+        raise UserError(f"{folder}/sweep.yaml was changed: its trials searched other settings")
+    for p in parameters:
+        if not all(p.space.has(trial.settings[p.name]) or trial.settings[p.name] == p.centre for trial in trials):
+            raise UserError(f"{folder}: a trial had a {p.name} that a {p.space.kind} has no place for")
 
 
 def facts_of(part: Plan | Outcome) -> dict[str, Any]:
@@ -116,6 +132,22 @@ def _build(kind: Any, fact: Fact, event: str) -> Any:
     try:
         if fact["event"] != event:
             raise TypeError(f"{fact['event']} where {event} belongs")
+        for field in fields(kind):
+            if not _is(str(field.type), values.get(field.name)):
+                raise TypeError(f"{field.name} is no {field.type}, or beyond all bounds")
         return kind(**values)
     except TypeError as error:
-        raise UserError(f"the journal was written by another version: {error}") from None
+        raise UserError(f"the journal was written by another version, or is damaged: {error}") from None
+
+
+def _is(kind: str, value: Any) -> bool:
+    """Whether a value out of JSON is one that a field of this type can have."""
+    if kind == "str":
+        return isinstance(value, str)
+    if isinstance(value, bool) or not isinstance(value, int if kind == "int" else (int, float)):
+        return False
+    return -LARGEST < value < LARGEST
+
+
+def _are_settings(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is("float", setting) for setting in value.values())
