@@ -350,6 +350,33 @@ def test_searchers_suggest_in_range_and_go_on_from_what_was_seen(tmp_path: Path,
     assert set(again.suggest(6)) == {p.name for p in parameters}
 
 
+@pytest.mark.parametrize("name", ["optuna", "carbs"])
+def test_every_job_of_an_array_gets_settings_of_its_own(tmp_path: Path, name: str) -> None:
+    """Each makes a searcher anew; trials 1 and 2 are under way all the time."""
+    pytest.importorskip(name)
+    parameters = line(tmp_path)
+    seen = [judged(0, {p.name: p.centre for p in parameters})]
+    for number in range(1, 6):
+        suggestion = make_searcher(name, parameters, 3, 12, seen).suggest(number)
+        seen.append(Trial(number=number, settings=suggestion) if number < 3 else judged(number, suggestion))
+    assert len({tuple(trial.settings.values()) for trial in seen}) == 6
+
+
+def test_carbs_goes_on_with_what_is_under_way_and_what_was_tried_again(tmp_path: Path) -> None:
+    pytest.importorskip("carbs")
+    parameters = line(tmp_path)
+    chance = RandomSearch(parameters, 3)
+    seen = [judged(number, chance.suggest(number)) for number in (0, 1, 2, 3, 5, 6)]
+    searcher = make_searcher("carbs", parameters, 3, 12, [*seen, Trial(number=7, settings=chance.suggest(7))])
+    assert isinstance(searcher, CarbsSearch) and list(searcher._search.outstanding_suggestions) == ["7"]
+    known = [trial.settings for trial in seen]
+    first = make_searcher("carbs", parameters, 3, 12, seen).suggest(8)
+    assert any(all(first[n] == pytest.approx(other[n], rel=1e-4) for n in first) for other in known), "one is repeated"
+    again = make_searcher("carbs", parameters, 3, 12, [*seen, Trial(number=8, settings=first)])
+    other = again.suggest(9)
+    assert not any(all(other[n] == pytest.approx(old[n], rel=1e-4) for n in other) for old in known), "only once"
+
+
 def test_optuna_learns_where_it_is_good(tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     parameters = line(tmp_path)[:2]

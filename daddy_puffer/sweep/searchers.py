@@ -30,6 +30,7 @@ CARBS_LINE = (
     "pip install --no-deps git+https://github.com/imbue-ai/carbs@8f7fee0 && pip install pyro-ppl==1.9.2 "
     "scikit-learn==1.7.2 seaborn==0.13.2 pandas==2.0.3 loguru cattrs wandb"
 )
+SEEDS = 2**32  # that numpy knows
 FEWEST_RANDOM = 4  # trials before CARBS fits a model
 
 
@@ -51,7 +52,7 @@ class RandomSearch:
 
     def suggest(self, number: int) -> Settings:
         """Drawn from a generator of the trial's own."""
-        shares = np.random.default_rng([self._seed, number]).random(len(self._parameters))
+        shares = np.random.default_rng([self._seed % SEEDS, number]).random(len(self._parameters))
         return {p.name: p.space.from_unit(float(u)) for p, u in zip(self._parameters, shares, strict=True)}
 
     def observe(self, trial: Trial) -> None:
@@ -65,7 +66,7 @@ class OptunaSearch:
         """`seen`: trials before this session, so that a session does not begin with the draws of another."""
         self._optuna = import_module("optuna")
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
-        sampler = self._optuna.samplers.TPESampler(seed=seed + seen)
+        sampler = self._optuna.samplers.TPESampler(seed=(seed + seen) % SEEDS)
         self._study = self._optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
         self._axes = {p.name: self._optuna.distributions.FloatDistribution(0.0, 1.0) for p in parameters}
         self._parameters = parameters
@@ -92,14 +93,18 @@ class OptunaSearch:
 class CarbsSearch:
     """Imbue's CARBS, with seconds as cost."""
 
-    def __init__(self, parameters: Sequence[Parameter], seed: int, trials: int) -> None:
-        """`trials`: how many there will be; a third of them, but not more than one a parameter, are random."""
+    def __init__(self, parameters: Sequence[Parameter], seed: int, trials: int, seen: Sequence[Trial]) -> None:
+        """`trials`: how many there will be; a third of them, but not more than one a parameter, are random.
+
+        `seen`: those before this session. CARBS tries the best again from time to time, and keeps off what is under
+        way: as it keeps no files, both are counted here.
+        """
         self._carbs = _import_carbs()
         spaces = import_module("carbs.utils")
         self._parameters = {p.name: p for p in parameters}
         config = self._carbs.CARBSParams(
             better_direction_sign=1,
-            seed=seed,
+            seed=(seed + len(seen)) % SEEDS,  # so that a session does not begin with the draws of another
             num_random_samples=max(FEWEST_RANDOM, min(len(parameters), trials // 3)),
             is_wandb_logging_enabled=False,
             is_saved_on_every_observation=False,
@@ -108,6 +113,12 @@ class CarbsSearch:
             self._carbs.Param(name=p.name, space=_carbs_space(spaces, p), search_center=p.centre) for p in parameters
         ]
         self._search = self._carbs.CARBS(config, params)
+        self._search.resample_count = _repeats(seen, parameters)
+        for trial in seen:
+            if not trial.ended:
+                place = [param.space.basic_from_param(trial.settings[param.name]) for param in params]
+                under_way = spaces.SuggestionInBasic(real_number_input=import_module("torch").tensor(place))
+                self._search.outstanding_suggestions[str(trial.number)] = under_way
 
     def suggest(self, number: int) -> Settings:
         """What CARBS asks for; it remembers that until it is observed."""
@@ -151,7 +162,7 @@ def make_searcher(
     """A searcher that knows the trials seen so far."""
     searcher: Searcher
     if name == "carbs":
-        searcher = CarbsSearch(parameters, seed, trials)
+        searcher = CarbsSearch(parameters, seed, trials, seen)
     elif name == "optuna":
         searcher = OptunaSearch(parameters, seed, len(seen))
     else:
@@ -185,6 +196,12 @@ def _import_carbs() -> Any:
     except ImportError as error:
         missing = error.name or str(error)
         raise UserError(f"CARBS cannot be used, {missing} is missing: {CARBS_LINE} (or --searcher optuna)") from None
+
+
+def _repeats(trials: Sequence[Trial], parameters: Sequence[Parameter]) -> int:
+    """How many had the settings of one before."""
+    places = np.array([[float(trial.settings[p.name]) for p in parameters] for trial in trials])
+    return sum(bool(np.isclose(places[:n], place, atol=0.0).all(axis=1).any()) for n, place in enumerate(places))
 
 
 def _carbs_space(spaces: Any, parameter: Parameter) -> Any:
