@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -84,7 +85,7 @@ class Sweep:
                 print(f"stopping {len(pool.running)} trials: each writes its checkpoint", flush=True)
 
     def _next_trial(self) -> Trial:
-        number = len(self.trials)
+        number = next(n for n in count() if n not in self.trials)  # jobs of an array can have left holes
         settings = self.searcher.suggest(number) if number else {p.name: p.centre for p in self.parameters}
         self.journal.append("started", trial=number, settings=settings)
         self.trials[number] = trial = Trial(number=number, settings=settings)

@@ -44,7 +44,7 @@ def write_csv(path: Path, trials: Sequence[Trial], parameters: Sequence[Paramete
     writer = csv.writer(text, lineterminator="\n")
     names = [p.name for p in parameters]
     writer.writerow(["trial", "state", objective, "seconds", "steps", "episodes", "pareto", "reason", *names])
-    for trial in trials:
+    for trial in sorted(trials, key=lambda trial: trial.number):
         outcome = trial.outcome
         state = "finished" if outcome else "failed" if trial.reason else "running"
         values = [outcome.objective, outcome.cost, outcome.steps, outcome.episodes] if outcome else [""] * 4
