@@ -3,7 +3,7 @@
 In: the sweep's folder, made by whichever job comes first; the trial's number. Out: the same folder as that of
 `daddy-puffer sweep`. The journal is held only while a job chooses settings or writes down an outcome, so any number of
 jobs can train at a time; the searcher knows all outcomes so far. Run again after a stop, a trial goes on from its
-newest checkpoint. Exit codes are those of training.
+newest checkpoint, also after a disk was full. Exit codes are those of training.
 """
 
 from __future__ import annotations
@@ -173,7 +173,9 @@ def sweep_trial(
         if code:
             raise typer.Exit(code)
         ended = judge(where, trial, shared.plan)
-    except UserError as error:
+    except (UserError, OSError) as error:
+        if is_passing(error):  # nothing is written down: the trial goes on once that is cured
+            raise UserError(f"trial {number} was stopped: {error}") from error
         ended = replace(trial, reason=str(error))
     with held(folder, wishes) as shared:
         shared.record(ended)

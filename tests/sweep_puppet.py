@@ -1,7 +1,8 @@
 """Stands in for a trial's process: writes what a training run would, at once. `python sweep_puppet.py FOLDER PARENT`.
 
 A learning rate above 0.002 ends it by SIGKILL, one below 0.00003 with an error; SWEEP_PUPPET_SECONDS makes it take
-its time. `python sweep_puppet.py sweep OPTIONS` is `daddy-puffer sweep` with trials of this kind.
+its time, SWEEP_PUPPET_FULL=1 ends trial 1 as a full disk does. `python sweep_puppet.py sweep OPTIONS` is `daddy-puffer
+sweep` with trials of this kind.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ def play(folder: Path) -> None:
     with (folder / "attempts").open("a") as attempts:
         attempts.write(f"{os.getpid()}\n")
     time.sleep(float(os.environ.get("SWEEP_PUPPET_SECONDS", "0")))
+    if os.environ.get("SWEEP_PUPPET_FULL") and folder.name == "001":
+        print("error: the checkpoint cannot be written: no space left; make room", flush=True)
+        raise SystemExit(75)
     if rate > FAILS_ABOVE:
         os.kill(os.getpid(), signal.SIGKILL)
     if rate < FAILS_BELOW:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import csv
+import errno
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
 
 from daddy_puffer.config import load_config
+from daddy_puffer.errors import UserError
+from daddy_puffer.sweep.measure import OUTCOME_FILE, read_outcome
+from daddy_puffer.sweep.pool import PASSING_CODES
 
 PUPPET = Path(__file__).with_name("sweep_puppet.py")
 SPACE = {"carbs.utils.LogSpace": {"min": 1.0e-5, "max": 1.0e-2, "scale": 0.5}}
@@ -112,6 +120,28 @@ def test_a_cut_off_sweep_searches_what_a_whole_one_does(files: list[str], tmp_pa
     assert parts[0] == parts[1]
 
 
+def test_a_hole_in_the_numbers_is_filled(files: list[str], tmp_path: Path) -> None:
+    """As an array leaves one whose element was cancelled before it began."""
+    folder = tmp_path / "s"
+    assert sweep([*files, "--trials", "4"]).returncode == 0
+    before = table(folder)
+    lines = (folder / "trials.jsonl").read_text().splitlines(keepends=True)
+    (folder / "trials.jsonl").write_text("".join(line for line in lines if json.loads(line).get("trial") != 2))
+    shutil.rmtree(folder / "trials" / "002")
+    again = sweep(["--resume", str(folder), "--trials", "4"])
+    assert again.returncode == 0 and "trial 2 begins" in again.stdout
+    assert sorted(table(folder), key=lambda row: row["trial"]) == before, "no outcome under another trial's settings"
+
+
+def test_a_full_disk_fails_no_trial(files: list[str], tmp_path: Path) -> None:
+    full = sweep([*files, "--trials", "3"], SWEEP_PUPPET_FULL="1")
+    assert full.returncode == 1 and "trial 1: the checkpoint cannot be written" in full.stderr
+    assert "--resume" in full.stdout and "Traceback" not in full.stderr
+    assert [row["state"] for row in table(tmp_path / "s")] == ["finished", "running"]
+    assert sweep(["--resume", str(tmp_path / "s"), "--trials", "3"]).returncode == 0
+    assert not any(row["state"] == "running" or "room" in row["reason"] for row in table(tmp_path / "s"))
+
+
 def test_gives_up_where_nothing_works(files: list[str], tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("train: {learner: {learning_rate: 0.009}}")
     space = {"carbs.utils.LogSpace": {"min": 3.0e-3, "max": 1.0e-2}}
@@ -135,16 +165,106 @@ def test_a_folder_is_neither_taken_twice_nor_searched_twice(files: list[str], tm
     assert other.returncode == 1 and "lies outside" in other.stderr
 
 
+TINY_TRAIN = {
+    "num_envs": 2, "vectorization": "serial", "total_steps": 4000, "log_interval": 100, "save_interval": 100,
+    "step_log_interval": 0, "live_interval": 0.0, "record_episodes": "none", "device": "cpu",
+    "replay": {"capacity": 4000, "burn_in": 2, "sequence_length": 8, "batch_size": 4, "learning_starts": 150},
+}  # fmt: skip
+
+
+@pytest.fixture
+def trial_folder(tmp_path: Path) -> Path:
+    """The folder of a trial of 200 steps, with its settings in it."""
+    folder = tmp_path / "000"
+    folder.mkdir()
+    train = {**TINY_TRAIN, "total_steps": 200, "updates_in": "thread", "runs_dir": str(tmp_path), "run_name": "000"}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"env": {"max_steps": 40}, "train": train}))
+    return folder
+
+
+def test_a_trial_with_all_steps_is_judged_and_costs_what_all_sessions_took(trial_folder: Path) -> None:
+    from daddy_puffer.sweep.trial import run_trial
+
+    assert run_trial(trial_folder) == 0
+    steps, seconds = read_outcome(trial_folder)
+    state = trial_folder / "checkpoints" / "latest" / "state.pt"
+    written = state.stat().st_mtime_ns
+    (trial_folder / OUTCOME_FILE).unlink()  # cut off between its last checkpoint and its outcome
+    assert run_trial(trial_folder) == 0 and read_outcome(trial_folder) == (steps, seconds)
+    assert steps >= 200 and seconds > 0.0 and state.stat().st_mtime_ns == written, "nothing was trained anew"
+    hour_long = trial_folder / "metrics.csv"
+    rows = list(csv.DictReader(hour_long.open(newline="")))
+    for row in rows:
+        row["speed/steps_per_second"] = str(steps / 3600)
+    with hour_long.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    settings = trial_folder / "config.yaml"
+    settings.write_text(settings.read_text().replace("total_steps: 200", "total_steps: 300"))
+    assert run_trial(trial_folder) == 0
+    longer, cost = read_outcome(trial_folder)
+    assert longer >= 300 and 3600 < cost < 3600 + 300, "the second session adds what it took, at its own speed"
+
+
+def test_a_trial_says_whether_the_disk_was_at_fault(trial_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from daddy_puffer.learner import trainer
+    from daddy_puffer.sweep import trial
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "argv", ["trial", str(trial_folder), "0"])
+    monkeypatch.setattr(trial, "end_with", lambda parent: None)
+    monkeypatch.setattr(trial, "lock", lambda folder: None)  # this process keeps one until it ends
+    monkeypatch.setattr(trainer, "save_checkpoint", full)
+    with pytest.raises(SystemExit) as left:
+        trial.main()
+    assert left.value.code in PASSING_CODES
+    (trial_folder / "config.yaml").write_text("train: {learner: {learning_rat: 1.0}}")
+    with pytest.raises(SystemExit) as left:
+        trial.main()
+    assert left.value.code == 1
+
+
+def test_a_job_of_an_array_leaves_a_trial_open_when_the_disk_is_full(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = load_script("cluster/sweep_trial.py")
+    monkeypatch.setattr(jobs, "lock", lambda folder: None)  # this process keeps one until it ends
+    folder = tmp_path / "s"
+
+    def run(number: int) -> None:
+        jobs.sweep_trial(folder, number, 4, None, tmp_path / "sweep.yaml", 100, 3, "auto", 20, "random")
+
+    def stopped(cause: Exception | None) -> Callable[[Path], int]:
+        def train(_: Path) -> int:
+            raise UserError("the checkpoint cannot be written") from cause
+
+        return train
+
+    monkeypatch.setattr(jobs, "run_trial", stopped(OSError(errno.EDQUOT, "Disk quota exceeded")))
+    with pytest.raises(UserError, match="trial 1 was stopped: the checkpoint"):
+        run(1)
+    assert facts(folder, "started") and not facts(folder, "failed")
+    monkeypatch.setattr(jobs, "run_trial", stopped(None))
+    with pytest.raises(UserError, match="trial 1 failed"):
+        run(1)
+    assert len(facts(folder, "started")) == 1 and len(facts(folder, "failed")) == 1
+
+
+def load_script(name: str) -> ModuleType:
+    path = Path(__file__).parents[1] / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # its dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_real_trials_train_and_go_on_from_their_checkpoint(tmp_path: Path) -> None:
-    config = {
-        "env": {"max_steps": 40},
-        "train": {
-            "num_envs": 2, "vectorization": "serial", "total_steps": 4000, "log_interval": 100, "save_interval": 100,
-            "step_log_interval": 0, "live_interval": 0.0, "record_episodes": "none", "device": "cpu",
-            "replay": {"capacity": 4000, "burn_in": 2, "sequence_length": 8, "batch_size": 4, "learning_starts": 150},
-        },
-    }  # fmt: skip
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"env": {"max_steps": 40}, "train": TINY_TRAIN}))
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"train": {"learner": {"learning_rate": SPACE}}}))
     options = ["--config", str(tmp_path / "c.yaml"), "--sweep", str(tmp_path / "sweep.yaml"), "--runs-dir"]
     options += [str(tmp_path), "--name", "s", "--searcher", "random", "--trials", "1"]

@@ -115,8 +115,14 @@ class Sweep:
         pool.start(trial.number, folder)
 
     def _end(self, number: int, code: int) -> None:
-        """Judge a trial whose process has ended."""
+        """Judge a trial whose process has ended.
+
+        Raises:
+            UserError: something stopped it that would stop the others, too; it goes on with --resume.
+        """
         folder, trial = trial_folder(self.folder, number), self.trials[number]
+        if code in PASSING_CODES:
+            raise UserError(f"trial {number}: {why(code, folder / LOG_FILE).removeprefix('error: ')}")
         if code:
             self._record(replace(trial, reason=why(code, folder / LOG_FILE)))
             return
