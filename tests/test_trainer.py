@@ -32,6 +32,7 @@ from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.learner.trainer import Trainer, TrainingDivergedError
 from daddy_puffer.replay import SequenceReplay
 from daddy_puffer.telemetry import EpisodeRecord, Event, Interval, ProgressRow, Record, StepRows
+from daddy_puffer.types import Action
 from daddy_puffer.vector import VectorEnv, WorkerError
 from daddy_puffer.wrappers import SharedPosteriors, VisitCounts
 
@@ -157,6 +158,18 @@ def test_resume_goes_on_with_counters_and_epsilon(tmp_path: Path):
     assert episodes[0].episode_id == first.counters.episodes
     assert second.counters.steps == 1000 and second.counters.updates > first.counters.updates
     assert second.learner.updates == second.counters.updates
+
+
+def test_means_and_the_rhythm_of_the_log_go_on_after_a_resume(tmp_path: Path):
+    """Before it every episode returns 9, after it 0: the mean of the last twenty does not jump to that of one."""
+    run(config(810, log_interval=40), tmp_path, truncate_at=9)
+    with VectorEnv([partial(FakeRed, truncate_at=9)] * ENVS) as env:
+        second = trainer(config(930, log_interval=40), env, tmp_path, FakeLearner(action=Action.B))
+        second.resume(find_checkpoint(tmp_path))
+        intervals = of_kind(list(second.run(StopSignals())), Interval)
+    assert [i.step for i in intervals] == [840, 880, 920, 932], "as if there had been no end at 812"
+    means = [i.values()["rollout/return_mean"] for i in intervals]
+    assert means[0] == 9.0 and means[1] == pytest.approx(9 * 16 / 20)
 
 
 @pytest.mark.parametrize("count", [2, 6])

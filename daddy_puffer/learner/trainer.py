@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -173,10 +173,11 @@ class _Window:
 
 
 class _Every:
-    """Says when another `interval` steps have passed; never if it is 0."""
+    """Says when another multiple of `interval` has been reached; never if it is 0."""
 
     def __init__(self, interval: int, begun: int):
-        self._interval, self._next = interval, begun + interval
+        # of multiples, not from where a session begins: a run that is resumed goes on with the rhythm that it had
+        self._interval, self._next = interval, begun - begun % interval + interval if interval else 0
 
     def due(self, step: int) -> bool:
         if not self._interval or step < self._next:
@@ -369,6 +370,8 @@ class Trainer:
             "rng": rng_state(),
             "exploration": self._exploration.state_dict(),
             "progress": to_tensors(self.progress.state_dict()),
+            "recent": [asdict(record) for record in self._recent],
+            "spawn_range": self._spawn_range,
         }
         if self._rnd is not None:
             state["rnd"] = self._rnd.state_dict()
@@ -416,6 +419,9 @@ class Trainer:
             self.env.posteriors.load_state_dict(to_arrays(state["posteriors"]))
         if "progress" in state:
             self.progress.load_state_dict(to_arrays(state["progress"]))
+        # checkpoints of older versions lack these
+        self._recent.extend(EpisodeRecord(**record) for record in state.get("recent", ()))
+        self._spawn_range = list(state.get("spawn_range", self._spawn_range))
 
     def _steps(self) -> Iterator[list[Record]]:
         """One vector step each; yields the episodes that ended in it, and its row in `steps/` if it has one."""
