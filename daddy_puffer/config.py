@@ -311,6 +311,7 @@ class TrainConfig:
     log_interval: int = 5_000  # environment steps
     save_interval: int = 100_000
     keep_checkpoints: int = 3  # the newest so many, older ones are deleted
+    save_replay: bool = False  # the newest has the replay and the running episodes, too: see docs/RESUME.md
     video_interval: int = 0  # 0 = only at the end
     step_log_interval: int = 100  # every so many steps of an environment one row of it goes to steps/; 0 = never
     live_interval: float = 0.1  # seconds between two looks at all environments in live/, for `watch`; 0 = never

@@ -6,8 +6,9 @@ In: paths, bytes. Out: files, arrays. Knows no content.
 from __future__ import annotations
 
 import io
+import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,24 @@ def replacing(path: Path) -> Iterator[Path]:
 def put_aside(path: Path) -> Path:
     """Rename a file that cannot be read, so that it is neither in the way nor lost; returns the new name."""
     return path.replace(path.with_name(path.name + DAMAGED))
+
+
+def write_archive(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an npz file that `read_archive` reads, lightly packed, on disk on return.
+
+    Level 1 packs screens to a tenth as fast as a good disk writes; `np.savez_compressed` takes three times as long.
+
+    Raises:
+        OSError: the disk is full or gone.
+        ValueError: an array holds objects.
+    """
+    with path.open("wb") as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_archive(data: bytes, largest_bytes: int = LARGEST_ARCHIVE) -> dict[str, NDArray[Any]]:

@@ -7,8 +7,10 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -17,6 +19,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from daddy_puffer import cli
+from daddy_puffer.arrays import Arrays
+from daddy_puffer.files import read_archive, write_archive
 from daddy_puffer.learner.learner import ActResult, NotFiniteError, UpdateResult
 from daddy_puffer.types import PACKED_WIDTH, SCREEN_HEIGHT, VISITED_SHAPE, Action, EpisodeFlag, SequenceBatch, StepBatch
 
@@ -36,6 +40,14 @@ def disk_of(size: int) -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
+
+
+def through_a_file(state: Arrays) -> Arrays:
+    """What is read where this was written."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "state.npz"
+        write_archive(file, state)
+        return read_archive(file.read_bytes())
 
 
 class FakeRed(gymnasium.Env):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import through_a_file
 
 from daddy_puffer.config import Config, load_config
 from daddy_puffer.demos.own_way import OwnWay, without_loops
@@ -81,6 +82,21 @@ def test_the_shortest_way_to_the_last_milestone_is_played_in_one_piece(folder: P
     # in one piece: what was visited is not forgotten where an episode of the curriculum began
     assert rows.reward.sum() > 0 and not way.look()
     way.close()
+
+
+def test_a_way_goes_on_where_it_was_when_all_was_written_down(folder: Path) -> None:
+    ways = [OwnWay(settings(), folder) for _ in range(2)]
+    assert ways[0].look() and all(ways[0].advance() is None for _ in range(30))
+    ways[1].set_state(through_a_file(ways[0].get_state()))
+    (first, actions), (second, others) = (play(way) for way in ways)
+    assert first is not None and second is not None and actions == others == len(first.action) - 30
+    for name, array in first.to_arrays().items():
+        assert np.array_equal(second.to_arrays()[name], array), name
+    third = OwnWay(settings(), folder)
+    third.set_state(through_a_file(ways[1].get_state()))
+    assert third.goal == GOAL and not third.playing and not third.look(), "it knows that it was played"
+    for way in (*ways, third):
+        way.close()
 
 
 def test_of_a_detour_only_the_way_on_is_imitated(folder: Path) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import through_a_file
 
+from daddy_puffer.arrays import Arrays
 from daddy_puffer.config import Config, load_config
 from daddy_puffer.demos.game import INPUTS
 from daddy_puffer.demos.own_way import without_loops
@@ -109,6 +111,18 @@ def test_episodes_from_kept_states_and_long_ones_are_not_kept(played: list[tuple
     assert not noted(cut).news
 
 
+@pytest.mark.parametrize("until", [1, 40, STEPS - 5])
+def test_what_was_written_down_goes_on_alike(played: list[tuple[StepBatch, Array]], until: int) -> None:
+    whole, begun, rest = noted(played), noted(played[:until]), OwnWins(2, (GOAL,), 4, 1_000)
+    rest.set_state(through_a_file(begun.get_state()))
+    assert rest.news == begun.news
+    for batch, actions in played[until:]:
+        rest.note(batch, actions)
+    for mine, theirs in zip(rest.episodes(), whole.episodes(), strict=True):
+        for name, array in theirs.to_arrays().items():
+            assert np.array_equal(mine.to_arrays()[name], array), name
+
+
 def settings(**changes: Any) -> Config:
     small = {"replay.burn_in": 2, "replay.sequence_length": 8, "env.frame_stack": 1}
     own = {"curriculum.mode": "go_explore", "demos.own_way": [GOAL], "demos.own_way_interval": 100}
@@ -128,6 +142,12 @@ class NoWay:
 
     def close(self) -> None:
         self.goal = "closed"
+
+    def get_state(self) -> Arrays:
+        return {}
+
+    def set_state(self, state: Arrays) -> None:
+        raise AssertionError
 
 
 def test_what_was_won_is_learnt_from_at_the_next_look(played: list[tuple[StepBatch, Array]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import resource
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import disk_of
+from support import disk_of, through_a_file
 
 from daddy_puffer.config import ReplayConfig
 from daddy_puffer.errors import UserError
@@ -283,12 +282,8 @@ def test_state_round_trip_through_npz(prioritized: bool, steps: int):
     if prioritized:
         indices = ours.sample(8).indices
         ours.update_priorities(indices, stream.rng.random(8) * 5)
-    file = io.BytesIO()
-    np.savez(file, **ours.get_state())
-    file.seek(0)
     theirs = make_replay(2, prioritized=prioritized, seed=999)
-    with np.load(file, allow_pickle=False) as saved:
-        theirs.set_state(dict(saved))
+    theirs.set_state(through_a_file(ours.get_state()))
     assert theirs.check_valid() == (True, "")
     assert len(theirs) == len(ours)
     twin_stream = Stream(11, 2, 4, 0.1)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_replay import MILESTONE_BYTES, STATE, STRUCTURED, Stream, Twin
+from support import through_a_file
+from test_replay import MILESTONE_BYTES, STATE, STRUCTURED, Stream, Twin, assert_same, make_replay
 
 from daddy_puffer.config import ReplayConfig
 from daddy_puffer.errors import UserError
@@ -68,6 +69,31 @@ def test_every_environment_comes_once_before_any_comes_again() -> None:
     drawn = np.concatenate([rollouts.sample(2).indices for _ in range(6)])
     for round_ in drawn.reshape(3, 4):
         assert sorted(round_) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("steps", [3, LENGTH + 2, 4 * LENGTH + 1])
+def test_what_was_written_down_goes_on_alike(steps: int) -> None:
+    ours, theirs, stream = make_rollouts(3, stack=2), make_rollouts(3, stack=2), Stream(0, 3, 2, 0.2)
+
+    def add(*rollouts: Rollouts) -> None:
+        shown, state = stream.step(), stream.rng.normal(size=(3, STATE)).astype(np.float32)
+        for each in rollouts:
+            each.add(shown, np.zeros(3, np.int64), state)
+
+    for _ in range(steps):
+        add(ours)
+        if ours.ready:
+            ours.sample(2)  # in the midst of a round
+    theirs.set_state(through_a_file(ours.get_state()))
+    assert len(theirs) == len(ours) and theirs.ready == ours.ready
+    for _ in range(3 * LENGTH):
+        add(ours, theirs)
+        if ours.ready:
+            assert_same(ours.sample(2), theirs.sample(2))
+    with pytest.raises(UserError, match=r"another replay\.kind"):
+        theirs.set_state(make_replay(3).get_state())
+    with pytest.raises(UserError, match="this run has"):
+        theirs.set_state(make_rollouts(4, stack=2).get_state())
 
 
 def test_burn_in_is_refused() -> None:

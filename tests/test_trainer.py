@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import MILESTONE_BYTES, STACK, STRUCTURED, FakeLearner, FakeRed
+from support import MILESTONE_BYTES, STACK, STRUCTURED, FakeLearner, FakeRed, disk_of
 
 from daddy_puffer.config import (
     Config,
@@ -170,6 +171,64 @@ def test_means_and_the_rhythm_of_the_log_go_on_after_a_resume(tmp_path: Path):
     assert [i.step for i in intervals] == [840, 880, 920, 932], "as if there had been no end at 812"
     means = [i.values()["rollout/return_mean"] for i in intervals]
     assert means[0] == 9.0 and means[1] == pytest.approx(9 * 16 / 20)
+
+
+def saved_run(folder: Path, count: int = ENVS, steps: int = 600, **train: Any) -> tuple[Trainer, list[Record]]:
+    """A run of so many environments with its replay saved; resumed if there is something in `folder`."""
+    with VectorEnv([FakeRed] * count) as env:
+        made = trainer(config(steps, save_replay=True, **train), env, folder)
+        events = [made.resume(find_checkpoint(folder))] if (folder / "checkpoints").exists() else []
+        return made, [*events, *made.run(StopSignals())]
+
+
+def test_a_replay_that_was_saved_is_learned_from_at_once(tmp_path: Path):
+    first, _ = saved_run(tmp_path)
+    held = len(first.replay)
+    second, records = saved_run(tmp_path, steps=620, log_interval=20)
+    assert records[0].details["replay"] == f"{held} transitions are held"
+    assert second.counters.learning_steps == first.counters.learning_steps + 20
+    assert second.counters.updates > first.counters.updates
+    # whoever does not save it any more loads it all the same
+    with VectorEnv([FakeRed] * ENVS) as env:
+        third = trainer(config(640), env, tmp_path)
+        assert "transitions are held" in third.resume(find_checkpoint(tmp_path)).details["replay"]
+        list(third.run(StopSignals()))
+    assert not list(tmp_path.glob("checkpoints/*/replay.npz"))
+
+
+def test_only_the_newest_checkpoint_has_a_replay(tmp_path: Path):
+    saved_run(tmp_path, save_interval=200, keep_checkpoints=5)
+    assert len(list(tmp_path.glob("checkpoints/step_*"))) == 3
+    assert [p.parent.name for p in tmp_path.glob("checkpoints/*/replay.npz") if p.parent.name != "latest"] == [
+        "step_600"
+    ]
+
+
+def test_a_replay_that_cannot_be_used_is_one_line_and_begins_empty(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    saved_run(tmp_path)
+    shutil.copytree(tmp_path, tmp_path / "other", symlinks=True)
+    _, records = saved_run(tmp_path / "other", count=2, steps=700)
+    assert "100 new transitions" in records[0].details["replay"]
+    file = find_checkpoint(tmp_path) / "replay.npz"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    file.write_bytes(data)
+    made, _ = saved_run(tmp_path, steps=700)
+    assert made.counters.steps == 700
+    lines = [entry.message for entry in caplog.records]
+    assert len(lines) == 2 and all(line.startswith("the replay begins empty: ") for line in lines)
+    assert "'environments': 4" in lines[0] and "replay.npz cannot be read" in lines[1]
+
+
+def test_a_disk_without_room_for_the_replay_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    settings = config(600, save_interval=300, save_replay=True)
+    with VectorEnv([FakeRed] * ENVS) as env:
+        run = trainer(settings, env, tmp_path).run(StopSignals())
+        with disk_of(40_000):  # all else fits into it
+            event = next(r for r in run if isinstance(r, Event))
+        assert event.name == "no_checkpoint" and not list(tmp_path.glob("checkpoints/*"))
+        assert [e.name for e in of_kind(list(run), Event)] == ["checkpoint", "stop"]
+    assert "File too large; training goes on" in caplog.text
 
 
 @pytest.mark.parametrize("count", [2, 6])

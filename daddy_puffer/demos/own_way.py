@@ -22,12 +22,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from daddy_puffer.arrays import Arrays, as_json, from_json
 from daddy_puffer.config import Config
 from daddy_puffer.demos.game import INPUTS
 from daddy_puffer.envs import make_red_env
@@ -66,6 +68,7 @@ class OwnWay:
         self._registry = open_registry(savestates, config.curriculum, self._env)
         self._found: SavedState | None = None  # where the way leads that was played last, or is being played
         self._playing: Iterator[DemoRows | None] | None = None
+        self._played = 0  # actions of it
 
     @property
     def playing(self) -> bool:
@@ -88,12 +91,13 @@ class OwnWay:
         if better is None or loaded is None:
             return False
         self._found = better
-        self._playing = self._play(better, loaded[1])
+        self._playing, self._played = self._play(better, loaded[1]), 0
         return True
 
     def advance(self) -> DemoRows | None:
         """Play one more action; the whole way, once it was the last one and the game is the one that was kept."""
         assert self._playing is not None
+        self._played += 1
         try:
             return next(self._playing)
         except StopIteration:  # it led elsewhere
@@ -103,6 +107,23 @@ class OwnWay:
     def close(self) -> None:
         """Switch the game off."""
         self._env.close()
+
+    def get_state(self) -> Arrays:
+        """Which ways are known, and how far one has been played."""
+        found = None if self._found is None else asdict(self._found)
+        return {"known": as_json([found, list(self._maps.items()), self._played if self.playing else -1])}
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave; what has been played of a way is played again, which takes no step."""
+        found, maps, played = from_json(state["known"])
+        self._maps = {int(map_id): int(steps) for map_id, steps in maps}
+        self._found = None if found is None else SavedState(**found)
+        loaded = None if self._found is None or played < 0 else self._registry.load(self._found)
+        if self._found is None or loaded is None:
+            return
+        self._playing, self._played = self._play(self._found, loaded[1]), 0
+        for _ in range(played):
+            self.advance()
 
     def _better(self) -> SavedState | None:
         states = [saved for saved in self._registry.states() if saved.total_steps <= self._longest]

@@ -14,6 +14,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from daddy_puffer.arrays import Arrays, as_json, from_json, part, under
 from daddy_puffer.demos.own_way import as_rows, newest
 from daddy_puffer.game.features import place_of
 from daddy_puffer.game.milestones import MILESTONES
@@ -29,6 +32,17 @@ class _Episode:
     actions: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)  # that followed them
     reached: int = 0  # bits of the milestones
+
+    def to_arrays(self) -> Arrays:
+        """At least one observation is there."""
+        seen = {name: np.stack([row[name] for row in self.seen]) for name in self.seen[0]}
+        return under("seen", seen) | {"rest": as_json([self.actions, self.rewards, self.reached])}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> _Episode:
+        seen = part(arrays, "seen")
+        rows = [dict(zip(seen, row, strict=True)) for row in zip(*seen.values(), strict=True)]
+        return cls(rows, *from_json(arrays["rest"]))
 
 
 class OwnWins:
@@ -75,6 +89,24 @@ class OwnWins:
                 self._episodes[row] = None
             else:
                 episode.actions.append(int(actions[row]))
+
+    def get_state(self) -> Arrays:
+        """Episodes that won, and those under way."""
+        under_way = {row: episode for row, episode in enumerate(self._episodes) if episode is not None}
+        state = {"counts": as_json([len(self._wins), list(under_way), self._news])}
+        for number, win in enumerate(self._wins):
+            state |= under(f"win{number}", win.to_arrays())
+        for row, episode in under_way.items():
+            state |= under(f"env{row}", episode.to_arrays())
+        return state
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave; episodes of environments that are there no more are forgotten."""
+        wins, under_way, self._news = from_json(state["counts"])
+        self._wins.extend(DemoRows.from_arrays(part(state, f"win{number}")) for number in range(wins))
+        for row in under_way:
+            if row < len(self._episodes):
+                self._episodes[row] = _Episode.from_arrays(part(state, f"env{row}"))
 
     def _flags(self, batch: StepBatch, row: int) -> int:
         return int.from_bytes(batch.observation["milestones"][row].tobytes(), "little") & self._goals

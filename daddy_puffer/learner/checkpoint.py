@@ -4,6 +4,8 @@ In: a tree of tensors, numbers and strings. Out: the same tree. A folder is writ
 `latest` is replaced in one step, all but the newest few are deleted. When the disk is full what was begun is removed,
 and the older ones stay as they are. Read back with `weights_only=True`, so that a file from elsewhere cannot run code,
 after its checksums were compared: torch itself does not look at them.
+
+What is large and of use for going on only, the replay, is a file of its own; the newest checkpoint alone has one.
 """
 
 from __future__ import annotations
@@ -19,18 +21,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from daddy_puffer.arrays import Arrays
 from daddy_puffer.config import Config, load_config, save_config
 from daddy_puffer.errors import UserError
-from daddy_puffer.files import check_stored
+from daddy_puffer.files import check_stored, read_archive, write_archive
 
 STATE_FILE = "state.pt"
 CONFIG_FILE = "config.yaml"
+REPLAY_FILE = "replay.npz"
+LARGEST_REPLAY = 1 << 36  # bytes that it may unpack to
 LATEST = "latest"
 FORMAT = 1
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any], config: Config, keep: int) -> Path:
+def save_checkpoint(
+    folder: Path, step: int, state: dict[str, Any], config: Config, keep: int, replay: Arrays | None = None
+) -> Path:
     """Write `folder/step_<step>`, point `latest` at it, keep the newest `keep`; returns the new folder.
+
+    No older one keeps its replay.
 
     Raises:
         OSError: the disk is full or gone; the checkpoints are as before.
@@ -41,12 +50,13 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], config: Conf
     final = folder / f"step_{step}"
     temporary = folder / f".{final.name}.tmp"
     try:
-        _write(temporary, {"format": FORMAT, "step": step, **state}, config)
+        _write(temporary, {"format": FORMAT, "step": step, **state}, config, replay)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)  # a full disk has no room for half a checkpoint
         raise
     if final.exists():  # a rename does not replace a folder with files in it; without it there may be no checkpoint
-        for name in (CONFIG_FILE, STATE_FILE):
+        (final / REPLAY_FILE).unlink(missing_ok=True)  # first of all: it does not belong to the new state
+        for name in (CONFIG_FILE, STATE_FILE, *([] if replay is None else [REPLAY_FILE])):
             (temporary / name).replace(final / name)
         _sync(final)
         temporary.rmdir()
@@ -56,6 +66,9 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], config: Conf
     link.symlink_to(final.name)
     link.replace(folder / LATEST)
     _sync(folder)
+    for other in by_step(folder):
+        if other != final:
+            (other / REPLAY_FILE).unlink(missing_ok=True)
     for old in by_step(folder)[:-keep]:
         if old != final:
             _remove(_aside(old))
@@ -110,6 +123,21 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
     if not isinstance(state, dict) or state.get("format") != FORMAT or not isinstance(state.get("step"), int):
         raise UserError(f"{file} is no checkpoint of format {FORMAT}: it was written by another version")
     return state
+
+
+def load_replay(path: Path) -> Arrays | None:
+    """What `save_checkpoint` was given as replay of checkpoint folder `path`, if it is there.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    file = path / REPLAY_FILE
+    if not file.exists():
+        return None
+    try:
+        return read_archive(file.read_bytes(), LARGEST_REPLAY)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
 
 
 def load_checkpoint_config(path: Path) -> Config:
@@ -174,8 +202,8 @@ def to_arrays(tree: Any) -> Any:
     return tree.cpu().numpy() if isinstance(tree, torch.Tensor) else tree
 
 
-def _write(folder: Path, state: dict[str, Any], config: Config) -> None:
-    """Make the folder with both files, on disk on return."""
+def _write(folder: Path, state: dict[str, Any], config: Config, replay: Arrays | None) -> None:
+    """Make the folder with its files, on disk on return."""
     whole = io.BytesIO()  # torch's own writer says of a full disk only that a position is not what it expected
     torch.save(state, whole)
     folder.mkdir()
@@ -185,6 +213,8 @@ def _write(folder: Path, state: dict[str, Any], config: Config) -> None:
         os.fsync(file.fileno())
     save_config(config, folder / CONFIG_FILE)
     _sync(folder / CONFIG_FILE)
+    if replay is not None:
+        write_archive(folder / REPLAY_FILE, replay)
     _sync(folder)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from daddy_puffer.arrays import Arrays, Stateful, as_json, from_json, part, under
 from daddy_puffer.config import Config
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.numerics.schedules import linear
@@ -15,7 +16,7 @@ from daddy_puffer.replay.demonstrations import DemoReplay, DemoRows
 from daddy_puffer.types import Array, StepBatch
 
 
-class Way(Protocol):
+class Way(Stateful, Protocol):
     """What is needed of `demos.OwnWay`."""
 
     @property
@@ -36,7 +37,7 @@ class Way(Protocol):
         """Switch the game off."""
 
 
-class Wins(Protocol):
+class Wins(Stateful, Protocol):
     """What is needed of `demos.OwnWins`."""
 
     @property
@@ -116,6 +117,26 @@ class Teaching:
         """Switch the game of the own way off."""
         if self._own_way is not None:
             self._own_way.close()
+
+    def get_state(self) -> Arrays:
+        """Everything but `demos`: what fills it, and when."""
+        state = {"when": as_json([self._next_look, self._refreshed_at])}
+        for rows in self._way:
+            state |= under("way", rows.to_arrays())
+        for name, own in (("own_way", self._own_way), ("own_wins", self._own_wins)):
+            state |= {} if own is None else under(name, own.get_state())
+        return state
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave; what one of the two runs has not is left out."""
+        if not state:
+            return
+        self._next_look, self._refreshed_at = from_json(state["when"])
+        self._way = [DemoRows.from_arrays(rows) for rows in [part(state, "way")] if rows]
+        for name, own in (("own_way", self._own_way), ("own_wins", self._own_wins)):
+            saved = part(state, name)
+            if own is not None and saved:
+                own.set_state(saved)
 
     def warms_up(self, updates: int) -> bool:
         """Whether another update on demonstrations alone comes before the first step."""

@@ -25,12 +25,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from daddy_puffer.arrays import Arrays, Stateful, part, under
 from daddy_puffer.config import Config
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.features import worth_trying
 from daddy_puffer.game.milestones import MILESTONES
 from daddy_puffer.learner.background import BackgroundLearner, LearnerDiedError
 from daddy_puffer.learner.checkpoint import (
+    load_replay,
     restore_learner,
     rng_state,
     save_checkpoint,
@@ -99,7 +101,7 @@ class BatchedEnv(Protocol):
         """Wait for it."""
 
 
-class Replay(Protocol):
+class Replay(Stateful, Protocol):
     """What the trainer needs of `SequenceReplay` or `Rollouts`."""
 
     @property
@@ -350,7 +352,7 @@ class Trainer:
             ) from error
 
     def save(self) -> Event:
-        """Write a checkpoint of everything but the replay; the update in progress is finished first.
+        """Write a checkpoint, with the replay if `train.save_replay`; the update in progress is finished first.
 
         Raises:
             OSError: the disk is full or gone; the older checkpoints are as before.
@@ -380,12 +382,13 @@ class Trainer:
         if self.env.posteriors is not None:
             state["posteriors"] = to_tensors(self.env.posteriors.state_dict())
         train = self.config.train
-        path = save_checkpoint(self.checkpoints, c.steps, state, self.config, train.keep_checkpoints)
+        replay = self._held() if train.save_replay else None
+        path = save_checkpoint(self.checkpoints, c.steps, state, self.config, train.keep_checkpoints, replay)
         self.last_checkpoint, self._saved_at = path, (c.steps, c.updates)
         return Event("checkpoint", c.steps, {"path": str(path)})
 
     def resume(self, path: Path) -> Event:
-        """Go on from the checkpoint folder `path`; replay starts empty and is filled before learning goes on.
+        """Go on from the checkpoint folder `path`; a replay that was not saved is filled before learning goes on.
 
         Raises:
             UserError: it is damaged, or of other settings.
@@ -400,9 +403,29 @@ class Trainer:
         self.last_checkpoint = path
         if path.parent == self.checkpoints.resolve():
             self._saved_at = (self.counters.steps, self.counters.updates)
-        refill = self.config.replay.learning_starts
-        note = f"learning goes on after {refill} new transitions"
+        note = f"learning goes on after {self.config.replay.learning_starts} new transitions"
+        if self._resume_replay(path):
+            note = f"{len(self.replay)} transitions are held"
         return Event("resume", self.counters.steps, {"path": str(path), "replay": note})
+
+    def _held(self) -> Arrays:
+        """What is learned from, for `_resume_replay`."""
+        held = under("replay", self.replay.get_state())
+        return held if self._teaching is None else held | under("teaching", self._teaching.get_state())
+
+    def _resume_replay(self, path: Path) -> bool:
+        """Take over the replay of checkpoint folder `path`; False: there is none, or none for these settings."""
+        try:
+            held = load_replay(path)
+            if held is None:
+                return False
+            self.replay.set_state(part(held, "replay"))
+        except UserError as error:
+            _log.warning("the replay begins empty: %s", error)
+            return False
+        if self._teaching is not None:
+            self._teaching.set_state(part(held, "teaching"))
+        return True
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Everything of a checkpoint but the networks."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from daddy_puffer.arrays import Arrays, as_json, from_json, part, under
 from daddy_puffer.config import ReplayConfig
 from daddy_puffer.replay.ring import RowRing
 from daddy_puffer.types import Array, SequenceBatch, StepBatch
@@ -36,6 +37,18 @@ class DemoRows:
     reward: Array  # f32 [T], followed the action
     terminated: bool  # it ended by itself; else it was cut off, and its last observation has a value
     imitated: Array | None = None  # bool [T]: actions to imitate, the others are only experience; None = all
+
+    def to_arrays(self) -> Arrays:
+        """As arrays for `np.savez`."""
+        imitated = np.ones(len(self.action), bool) if self.imitated is None else self.imitated
+        own = {"action": self.action, "reward": self.reward, "imitated": imitated}
+        return {**under("seen", self.seen), **own, "terminated": np.array(self.terminated)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> DemoRows:
+        """The inverse of `to_arrays`."""
+        own = {name: arrays[name] for name in ("action", "reward", "imitated")}
+        return cls(seen=part(arrays, "seen"), terminated=bool(arrays["terminated"]), **own)
 
 
 class DemoReplay:
@@ -130,6 +143,36 @@ class DemoReplay:
             rows = self._ring.windows(np.zeros_like(number), self._starts[number], period)
             seen = (rows["frames"], rows["structured"], rows["visited"], rows["first"])
             self._states[number + 1] = unroll(*seen, self._states[number])
+
+    def get_state(self) -> Arrays:
+        """Everything, as arrays for `np.savez`; views, to be written out before the next `add`."""
+        return {
+            **under("rows", self._ring.get_state()),
+            "starts": self._starts,
+            "place": self._place,
+            "states": self._states,
+            "imitated": self._imitated,
+            "transitions": np.array(self._transitions),
+            "rng": as_json(self._rng.bit_generator.state),
+        }
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave; but demonstrations that were read anew, and are others, stay.
+
+        Raises:
+            UserError: their observations are of another size; nothing has been changed then.
+        """
+        rows = part(state, "rows")
+        known = self._ring.get_state() if self.sequences else {}
+        if any(not np.array_equal(rows[name], array) for name, array in known.items()):
+            return
+        ring = RowRing(num_envs=1, rows=len(state["imitated"]), **self._sizes)
+        ring.allocate(None)
+        ring.set_state(rows)
+        self._ring = ring
+        self._starts, self._place, self._states = (state[name].copy() for name in ("starts", "place", "states"))
+        self._imitated, self._transitions = state["imitated"].copy(), int(state["transitions"])
+        self._rng.bit_generator.state = from_json(state["rng"])
 
     def check_valid(self) -> tuple[bool, str]:
         """Whether all parts agree; the reason if not."""

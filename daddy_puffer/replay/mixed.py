@@ -9,6 +9,8 @@ from dataclasses import fields
 
 import numpy as np
 
+from daddy_puffer.arrays import Arrays, as_json, from_json, part, under
+from daddy_puffer.errors import UserError
 from daddy_puffer.replay.demonstrations import DemoReplay
 from daddy_puffer.replay.rollouts import Rollouts
 from daddy_puffer.replay.sequence_store import SequenceReplay
@@ -53,6 +55,23 @@ class MixedReplay:
         """New priorities of the run's own; demonstrations have none."""
         own = indices >= 0
         self.own.update_priorities(indices[own], priorities[own])
+
+    def get_state(self) -> Arrays:
+        """Everything, as arrays for `np.savez`; views, to be written out before the next `add`."""
+        rng = {"rng": as_json(self._rng.bit_generator.state)}
+        return under("own", self.own.get_state()) | under("demos", self.demos.get_state()) | rng
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave.
+
+        Raises:
+            UserError: the run's own replay has other settings, or it had no demonstrations; nothing has been changed.
+        """
+        if "rng" not in state or not part(state, "own"):
+            raise UserError("the saved replay is of a run without demonstrations: resume with the same settings")
+        self.own.set_state(part(state, "own"))
+        self.demos.set_state(part(state, "demos"))
+        self._rng.bit_generator.state = from_json(state["rng"])
 
 
 def _side_by_side(own: SequenceBatch, demos: SequenceBatch) -> SequenceBatch:

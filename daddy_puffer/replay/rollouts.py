@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from daddy_puffer.arrays import Arrays, as_json, from_json, part, under
 from daddy_puffer.config import ReplayConfig
+from daddy_puffer.errors import UserError
 from daddy_puffer.replay.return_filter import returns_above
 from daddy_puffer.replay.ring import RowRing
 from daddy_puffer.types import Array, EpisodeFlag, SequenceBatch, StepBatch
@@ -106,3 +108,25 @@ class Rollouts:
 
     def update_priorities(self, indices: Array, priorities: Array) -> None:
         """Nothing is drawn by priority."""
+
+    def get_state(self) -> Arrays:
+        """Everything, as arrays for `np.savez`; views of the live rows, to be written out before the next `add`."""
+        handed_out = {"number": np.array(self._number), "queue": self._queue, "kept": self._kept}
+        rng = as_json(self._rng.bit_generator.state)
+        return {**under("rows", self._ring.get_state()), "states": self._states, "rng": rng, **handed_out}
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave; the settings must be the same.
+
+        Raises:
+            UserError: sizes differ, or it is that of another kind. Nothing has been changed then.
+        """
+        if "queue" not in state:
+            raise UserError("the saved replay is of another replay.kind, or has demonstrations: resume with the same")
+        if state["states"].shape != self._states.shape:
+            sizes = list(state["states"].shape), list(self._states.shape)
+            raise UserError(f"the saved recurrent states are {sizes[0]}, this run has {sizes[1]}: resume with the same")
+        self._ring.set_state(part(state, "rows"))
+        self._states[:] = state["states"]
+        self._rng.bit_generator.state = from_json(state["rng"])
+        self._number, self._queue, self._kept = int(state["number"]), state["queue"], state["kept"]

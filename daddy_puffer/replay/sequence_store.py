@@ -14,11 +14,11 @@ has been written until the first row that it needs is overwritten.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from daddy_puffer.arrays import Arrays, as_json, from_json, part, under
 from daddy_puffer.config import ReplayConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.numerics.priorities import importance_weights
@@ -179,26 +179,29 @@ class SequenceReplay:
         self._set(number, env, values**self.config.priority_exponent)
         self._max_priority = max(self._max_priority, values.max(initial=0.0))
 
-    def get_state(self) -> dict[str, Array]:
+    def get_state(self) -> Arrays:
         """Everything, as arrays for `np.savez`; views of the live rows, to be written out before the next `add`."""
-        state = {f"rows/{name}": array for name, array in self._ring.get_state().items()}
+        state = under("rows", self._ring.get_state())
         state["layout"] = self._layout
         state["states"] = self._states
         state["max_priority"] = np.array(self._max_priority)
-        state["rng"] = np.frombuffer(json.dumps(self._rng.bit_generator.state).encode(), np.uint8)
+        state["rng"] = as_json(self._rng.bit_generator.state)
         if self._filter is not None:
             state["priorities"] = self._priorities
-            state |= {f"filter/{name}": array for name, array in self._filter.get_state().items()}
+            state |= under("filter", self._filter.get_state())
         elif self._tree is not None:
             state["priorities"] = self._tree.values
         return state
 
-    def set_state(self, state: dict[str, Array]) -> None:
+    def set_state(self, state: Arrays) -> None:
         """Take over what `get_state` gave; the settings must be the same.
 
         Raises:
-            UserError: sizes differ, or one of them is prioritized or filtered and the other is not.
+            UserError: sizes differ, or one of them is prioritized or filtered and the other is not; or it is that of
+                another kind. Nothing has been changed then.
         """
+        if "layout" not in state:
+            raise UserError("the saved replay is of another replay.kind, or has demonstrations: resume with the same")
         if ("filter/episodes" in state) != (self._filter is not None):
             raise UserError(
                 "only one of the saved replay and this run has a replay.return_filter: resume with the same"
@@ -208,13 +211,12 @@ class SequenceReplay:
         if not np.array_equal(state["layout"], self._layout):
             named = [dict(zip(_LAYOUT, layout.tolist(), strict=True)) for layout in (state["layout"], self._layout)]
             raise UserError(f"the saved replay has {named[0]}, this run {named[1]}: resume with the same settings")
-        self._ring.set_state({name[5:]: array for name, array in state.items() if name.startswith("rows/")})
+        self._ring.set_state(part(state, "rows"))
         self._states[:] = state["states"]
         self._max_priority = float(state["max_priority"])
-        self._rng.bit_generator.state = json.loads(bytes(state["rng"]))
+        self._rng.bit_generator.state = from_json(state["rng"])
         if self._filter is not None:
-            saved = {name[7:]: array for name, array in state.items() if name.startswith("filter/")}
-            self._filter.set_state(saved, self._ring.arrays["flags"], self._ring.count)
+            self._filter.set_state(part(state, "filter"), self._ring.arrays["flags"], self._ring.count)
             self._priorities[:] = state["priorities"]
         if self._tree is not None:
             self._tree.set_all(state["priorities"] * self._held_leaves())
