@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from daddy_puffer.arrays import Arrays, as_json, from_json
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.maps import WORLD_HEIGHT, WORLD_WIDTH, world_cell
 from daddy_puffer.game.state import (
@@ -161,6 +162,31 @@ class VisitedCells:
         self.clear()
         for map_id, x, y in cells.tolist():
             self.visit(map_id, x, y)
+
+    def get_state(self) -> Arrays:
+        """Everything."""
+        world, blocks = np.flatnonzero(self.world), np.flatnonzero(self._blocks)
+        rest = [self._new_at, list(self._maps), list(self._addressed), self._cell, self._here]
+        return {
+            "times": np.array([(*cell, times) for cell, times in self._times.items()], np.int64).reshape(-1, 4),
+            "world": np.stack([world, self.world.flat[world]]),
+            "blocks": np.stack([blocks, self._blocks.flat[blocks]]),
+            "surroundings": np.frombuffer(self._surroundings, np.uint8),
+            "rest": as_json(rest),
+        }
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave."""
+        self.clear()
+        self._times.update(((map_id, x, y), times) for map_id, x, y, times in state["times"].tolist())
+        for picture, name in ((self.world, "world"), (self._blocks, "blocks")):
+            picture.flat[state[name][0]] = state[name][1]
+        self._surroundings = state["surroundings"].tobytes()
+        self._new_at, maps, addressed, cell, here = from_json(state["rest"])
+        self._maps.update(maps)
+        self._addressed.update((map_id, number) for map_id, number in addressed)
+        self._cell = None if cell is None else tuple(cell)
+        self._here = tuple(here)
 
     @property
     def view_key(self) -> tuple[int, tuple[int, int]]:

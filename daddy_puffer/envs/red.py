@@ -18,6 +18,7 @@ ignores the joypad (a scripted walk), A is pressed through, as upstream does.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, SupportsFloat
 
@@ -26,10 +27,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from daddy_puffer.arrays import Arrays, as_bytes, as_json, from_json, part, under
 from daddy_puffer.config import EnvConfig, ProgressRewardConfig
 from daddy_puffer.envs.emulator import Emulator
 from daddy_puffer.envs.observation import UPSTREAM_KEYS, Observer, VisitedCells
 from daddy_puffer.envs.rom import find_rom, find_state
+from daddy_puffer.errors import UserError
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.milestones import milestone_bits, milestones_reached
 from daddy_puffer.game.state import GameState, RamReader
@@ -163,6 +166,39 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
     def save_state(self) -> bytes:
         """The machine as it is now, for `reset(options={"state": ...})`."""
         return self._emulator.save_state()
+
+    def get_state(self) -> Arrays:
+        """Everything that the next step depends on, to go on in the midst of an episode."""
+        state = {
+            "machine": as_bytes(self.save_state()),
+            "returns": np.array(self._returns, np.float64),
+            "rest": as_json([self._steps, self.last_wait, self.np_random.bit_generator.state, self._rom_hash()]),
+        }
+        state |= under("game", self.game_state.to_arrays()) | under("visited", self._visited.get_state())
+        return state if self._progress is None else state | under("progress", self._progress.get_state())
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave; the picture is drawn by the next step.
+
+        Raises:
+            UserError: the ROM or the reward's terms are others.
+        """
+        steps, last_wait, rng, rom = from_json(state["rest"])
+        if rom != self._rom_hash():
+            raise UserError(f"the episodes are of another ROM than {self.rom_path}")
+        progress = part(state, "progress")
+        if len(state["returns"]) != len(self._returns) or bool(progress) != (self._progress is not None):
+            raise UserError("the episodes were played with other terms of the reward")
+        self._emulator.load_state(state["machine"].tobytes(), way_back=False)
+        self._steps, self.last_wait, self.np_random.bit_generator.state = steps, last_wait, rng
+        self._returns = state["returns"].tolist()
+        self.game_state = GameState.from_arrays(part(state, "game"))
+        self._visited.set_state(part(state, "visited"))
+        if self._progress is not None:
+            self._progress.set_state(progress)
+
+    def _rom_hash(self) -> str:
+        return hashlib.sha256(self.rom_path.read_bytes()).hexdigest()
 
     def memory_image(self) -> bytes:
         """All 65,536 bytes of the address space."""

@@ -8,9 +8,10 @@ changed" is one comparison of bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
+from daddy_puffer.arrays import Arrays, as_bytes, as_json, from_json
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game import facts
 from daddy_puffer.game.maps import map_name
@@ -145,6 +146,18 @@ class GameState:
     since_new: int = 0  # steps since the last cell that was new
     surroundings: bytes = bytes(SURROUNDING_BLOCKS**2)  # visited cells of the blocks around, row by row
     step: int = 0
+
+    def to_arrays(self) -> Arrays:
+        """As arrays for `np.savez`."""
+        numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("ram", "surroundings")}
+        kept = {"ram": as_bytes(self.ram), "surroundings": as_bytes(self.surroundings)}
+        return {**kept, "numbers": as_json(numbers)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> GameState:
+        """The inverse of `to_arrays`."""
+        numbers = from_json(arrays["numbers"])
+        return cls(ram=arrays["ram"].tobytes(), surroundings=arrays["surroundings"].tobytes(), **numbers)
 
     @classmethod
     def from_memory(cls, image: bytes | Sequence[int]) -> GameState:

@@ -57,6 +57,7 @@ from daddy_puffer.types import SPAWN_FIELD, Action, Array, SequenceBatch, StepBa
 _log = logging.getLogger(__name__)
 
 RECENT_EPISODES = 20  # episodes behind the mean return of a log line
+_BATCH_PARTS = ("reward", "terminated", "truncated", "first", "env_ids")
 
 
 class Saved(Protocol):
@@ -99,6 +100,12 @@ class BatchedEnv(Protocol):
 
     def recv(self) -> StepBatch:
         """Wait for it."""
+
+    def get_state(self) -> Arrays | None:
+        """What all environments go on from, if they can say."""
+
+    def set_state(self, state: Arrays) -> None:
+        """Take it over, after a reset."""
 
 
 class Replay(Stateful, Protocol):
@@ -174,6 +181,31 @@ class _Window:
             self.learner.setdefault(name, []).append(value)
 
 
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """Between two steps: what was seen last, f32 `[B, S]` what is remembered before it, and how many steps there were.
+
+    The latter are those of one environment, of this session and those before it.
+    """
+
+    batch: StepBatch
+    state: Array
+    vector_steps: int
+
+    def to_arrays(self) -> Arrays:
+        """Without infos: whoever wants them has had them."""
+        parts = {name: getattr(self.batch, name) for name in _BATCH_PARTS}
+        own = {"state": self.state, "vector_steps": np.array(self.vector_steps)}
+        return {**under("observation", self.batch.observation), **parts, **own}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> _Moment:
+        """The inverse of `to_arrays`."""
+        parts = {name: arrays[name] for name in _BATCH_PARTS}
+        batch = StepBatch(observation=part(arrays, "observation"), infos=[], **parts)
+        return cls(batch, arrays["state"], int(arrays["vector_steps"]))
+
+
 class _Every:
     """Says when another multiple of `interval` has been reached; never if it is 0."""
 
@@ -231,6 +263,8 @@ class Trainer:
         self._owed_rows = 0.0
         self._trained: Array = np.zeros(0, np.int64)  # sequences of the update in progress
         self._recent: deque[EpisodeRecord] = deque(maxlen=RECENT_EPISODES)
+        self._moment: _Moment | None = None  # None: in the midst of a step
+        self._episodes_held: Arrays = {}  # of the checkpoint, to go on with
         self._timers = PhaseTimers("env", "act", "learn", "replay", "rnd")
         self._window = _Window()
         self._busy_before = 0.0
@@ -409,9 +443,20 @@ class Trainer:
         return Event("resume", self.counters.steps, {"path": str(path), "replay": note})
 
     def _held(self) -> Arrays:
-        """What is learned from, for `_resume_replay`."""
+        """What is learned from and, between two steps, the episodes under way, for `_resume_replay`."""
         held = under("replay", self.replay.get_state())
-        return held if self._teaching is None else held | under("teaching", self._teaching.get_state())
+        if self._teaching is not None:
+            held |= under("teaching", self._teaching.get_state())
+        moment, self._moment = self._moment, None  # should environments fail to answer they are not asked again
+        games = None if moment is None else self.env.get_state()
+        if moment is None or games is None:
+            return held
+        self._moment = moment
+        parts = {"games": games, "moment": moment.to_arrays()}
+        parts |= {"sums": self._episodes.get_state(), "progress": self.progress.get_state()}
+        for name, arrays in parts.items():
+            held |= under(f"episodes/{name}", arrays)
+        return held
 
     def _resume_replay(self, path: Path) -> bool:
         """Take over the replay of checkpoint folder `path`; False: there is none, or none for these settings."""
@@ -425,6 +470,7 @@ class Trainer:
             return False
         if self._teaching is not None:
             self._teaching.set_state(part(held, "teaching"))
+        self._episodes_held = part(held, "episodes")
         return True
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -449,16 +495,12 @@ class Trainer:
     def _steps(self) -> Iterator[list[Record]]:
         """One vector step each; yields the episodes that ended in it, and its row in `steps/` if it has one."""
         timers, env = self._timers, self.env
-        self._episodes.next_episode_id = self.counters.episodes
-        sample = _Every(self.config.train.step_log_interval, 0)
-        with timers("env"):
-            batch = env.reset(self.config.train.seed + self.counters.steps)  # other episodes after a resume
-        batch = self._with_rnd(batch)
-        self._take(batch)
-        state = self.learner.initial_state(env.num_envs)
+        moment = self._begin()
+        batch, state, vector_steps = moment.batch, moment.state, moment.vector_steps
+        sample = _Every(self.config.train.step_log_interval, vector_steps)
         greedy = np.zeros(env.num_envs, dtype=np.float32)
-        vector_steps = 0
         while self.counters.steps < self.config.train.total_steps:
+            self._moment = None
             with timers("act"):
                 choice = self.learner.act(batch.observation, batch.first, state, greedy)
                 self._variety.add(choice.q_values, choice.actions)
@@ -482,7 +524,36 @@ class Trainer:
             if sample.due(vector_steps):
                 rows = step_rows(batch, self.counters.steps, self._episodes.episode_ids, self.progress)
                 records += [] if rows is None else [rows]
+            self._moment = _Moment(batch, state, vector_steps)
             yield records
+
+    def _begin(self) -> _Moment:
+        """Go on with the episodes of a checkpoint, or begin new ones."""
+        self._episodes.next_episode_id = self.counters.episodes
+        seed = self.config.train.seed + self.counters.steps  # other episodes after a resume
+        with self._timers("env"):
+            batch = self.env.reset(seed)
+        if self._episodes_held:
+            try:
+                return self._go_on(self._episodes_held)
+            except UserError as error:
+                _log.warning("new episodes begin: %s", error)
+            with self._timers("env"):
+                batch = self.env.reset(seed)
+        batch = self._with_rnd(batch)
+        self._take(batch)
+        return _Moment(batch, self.learner.initial_state(self.env.num_envs), 0)
+
+    def _go_on(self, held: Arrays) -> _Moment:
+        """In the midst of the episodes that `_held` wrote down.
+
+        Raises:
+            UserError: they are of other environments.
+        """
+        self.env.set_state(part(held, "games"))
+        self._episodes.set_state(part(held, "sums"))
+        self.progress.set_state(part(held, "progress"))
+        return _Moment.from_arrays(part(held, "moment"))
 
     def _take(self, batch: StepBatch) -> list[EpisodeRecord]:
         """Sum up and believe; returns the episodes that ended."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from daddy_puffer.arrays import Arrays
 from daddy_puffer.config import ProgressConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.progress.alarms import MilestoneAlarm
@@ -26,6 +27,9 @@ from daddy_puffer.types import SPAWN_FIELD, Array, StepBatch
 # trials without progress until a milestone that is not reliable counts as stalled: so do 2 % of simulated runs that
 # rise from 0 to 0.4 in 400 trials, and all that stay somewhere from 0.02 to 0.3 (tests/test_progress.py)
 STALL_PATIENCE = 250
+
+
+_BY_ENV = ("_length", "_from_state", "_under_way", "_spawned_with", "_reached_at")
 
 
 class ProgressTracker:
@@ -124,6 +128,17 @@ class ProgressTracker:
         self.posteriors.load_state_dict(state["posteriors"])
         for alarm, saved in zip(self._alarms, state["alarms"], strict=True):
             alarm.load_state(saved)
+
+    def get_state(self) -> Arrays:
+        """The episodes under way, which `state_dict` leaves out."""
+        bits = {} if self._bits is None else {"_bits": self._bits}
+        return {**bits, **{name: getattr(self, name) for name in _BY_ENV}}
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave, of as many environments."""
+        self._bits = state.get("_bits")
+        for name in _BY_ENV:
+            getattr(self, name)[:] = state[name]
 
     def _end(self, env: int, cut_off: bool = False) -> None:
         counted, outcome = trials(self._spawned_with[env], self._reached_at[env], self._budgets)

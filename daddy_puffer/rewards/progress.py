@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from daddy_puffer.arrays import Arrays
 from daddy_puffer.config import ProgressRewardConfig
 from daddy_puffer.errors import UserError
 
@@ -67,6 +68,15 @@ class ProgressReward:
             gain = max(lasting - self._best, 0.0)
             self._best = max(self._best, lasting)
         return self._settings.scale * gain - self._settings.time_penalty
+
+    def get_state(self) -> Arrays:
+        """Everything."""
+        return {"scores": np.array([self._steps, self._last, self._best], np.float64)}
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave."""
+        steps, self._last, self._best = state["scores"].tolist()
+        self._steps = int(steps)
 
 
 def half_size(screen: Array8) -> Array8:

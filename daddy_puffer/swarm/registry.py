@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from daddy_puffer.arrays import Arrays
 from daddy_puffer.files import read_archive
 from daddy_puffer.swarm.outcomes import Outcomes, Tallies
 
@@ -75,10 +76,14 @@ class Chain:
             visited,
         )
 
+    def to_arrays(self) -> Arrays:
+        """By the names of its fields."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
     def to_bytes(self) -> bytes:
         """As a compressed npz."""
         target = io.BytesIO()
-        np.savez_compressed(target, **{f.name: getattr(self, f.name) for f in fields(self)})
+        np.savez_compressed(target, **self.to_arrays())
         return target.getvalue()
 
     @classmethod

@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from daddy_puffer.arrays import Arrays
 from daddy_puffer.telemetry.records import EpisodeRecord
 from daddy_puffer.types import Array, StepBatch
+
+_BY_ENV = ("episode_ids", "_length", "_total", "_ledger", "_start", "_under_way", "_reached")
 
 
 class EpisodeTracker:
@@ -48,6 +51,16 @@ class EpisodeTracker:
         ended = batch.terminated | batch.truncated
         self._under_way[ids] = ~ended
         return records + [self._record(int(env), infos, step) for env in ids[ended]]
+
+    def get_state(self) -> Arrays:
+        """The episodes under way, and the number of the next one."""
+        return {**{name: getattr(self, name) for name in _BY_ENV}, "next": np.array(self.next_episode_id)}
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave, of as many environments."""
+        for name in _BY_ENV:
+            getattr(self, name)[:] = state[name]
+        self.next_episode_id = int(state["next"])
 
     def _begin(self, envs: Array, step: int) -> None:
         self._start[envs] = step

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pufferlib.vector
 
+from daddy_puffer.arrays import Arrays, part, under
+from daddy_puffer.errors import UserError
 from daddy_puffer.types import Array, StepBatch
 from daddy_puffer.vector.packed import EnvFactory, PackedFactory, box_spaces
 from daddy_puffer.vector.ray_pool import RayPool
@@ -107,6 +109,38 @@ class VectorEnv:
         )
         self._ended = batch.terminated | batch.truncated
         return batch
+
+    def get_state(self) -> Arrays | None:
+        """What all environments go on from; None where one of them cannot say, or they are on other nodes."""
+        if isinstance(self._backend, RayPool):
+            return None
+        pool = isinstance(self._backend, WorkerPool)
+        states = self._backend.get_states() if pool else [env.get_state() for env in self._backend.envs]
+        if any(state is None for state in states):
+            return None
+        whole: Arrays = {"ended": self._ended}
+        for number, state in enumerate(states):
+            whole |= under(str(number), state)
+        return whole
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave, after a reset: the next step is that of its episodes.
+
+        Raises:
+            UserError: it is of other environments; another reset is needed then.
+        """
+        count = len(state["ended"])
+        if count != self.num_envs:
+            raise UserError(f"the episodes are those of {count} environments, this run has {self.num_envs}")
+        if isinstance(self._backend, RayPool):
+            raise UserError("environments on a Ray cluster begin new episodes")
+        states = [part(state, str(number)) for number in range(self.num_envs)]
+        if isinstance(self._backend, WorkerPool):
+            self._backend.set_states(states)
+        else:
+            for env, own in zip(self._backend.envs, states, strict=True):
+                env.set_state(own)
+        self._ended = state["ended"]
 
     def step(self, actions: Array) -> StepBatch:
         """`send` and `recv`."""

@@ -13,8 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import numpy as np
 from pufferlib.emulation import GymnasiumPufferEnv
 
+from daddy_puffer.arrays import Arrays, part, under
+from daddy_puffer.errors import UserError
 from daddy_puffer.types import Array
 
 AnyEnv = gymnasium.Env[Any, Any]
@@ -57,6 +60,38 @@ class PackedEnv(GymnasiumPufferEnv):
         observation, reward, terminated, truncated, info = super().step(action)
         self.done = bool(terminated or truncated)
         return observation, reward, terminated, truncated, {**info, "env_id": self.env_id} if self.done else {}
+
+    def get_state(self) -> Arrays | None:
+        """What the game and every wrapper around it go on from; None where one of them cannot say."""
+        layers = _layers(self.env.env)
+        if not all(hasattr(type(layer), "get_state") for layer in layers.values()):
+            return None
+        state = {"done": np.array(self.done)}
+        for name, layer in layers.items():
+            state |= under(name, layer.get_state())
+        return state
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave, after a reset.
+
+        Raises:
+            UserError: it is that of other wrappers or another game; another reset is needed then.
+        """
+        layers = _layers(self.env.env)
+        saved = dict.fromkeys(name.split("/")[0] for name in state if "/" in name)
+        if list(saved) != list(layers):
+            raise UserError(f"the episodes were played with {', '.join(saved)}, this run has {', '.join(layers)}")
+        for name, layer in layers.items():
+            layer.set_state(part(state, name))
+        self.done = bool(state["done"])
+
+
+def _layers(env: AnyEnv) -> dict[str, Any]:
+    """A game and all wrappers around it, outermost first, by their names."""
+    stack: list[Any] = [env]
+    while isinstance(stack[-1], gymnasium.Wrapper):
+        stack.append(stack[-1].env)
+    return {f"{number}.{type(layer).__name__}": layer for number, layer in enumerate(stack)}
 
 
 def box_spaces(env: AnyEnv) -> dict[str, gymnasium.spaces.Box]:

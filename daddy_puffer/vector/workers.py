@@ -20,12 +20,13 @@ import gymnasium
 import numpy as np
 import pufferlib.vector
 
+from daddy_puffer.arrays import Arrays
 from daddy_puffer.child import Parent, cause_of_death, signals_held
 from daddy_puffer.errors import UserError
 from daddy_puffer.types import Array
 from daddy_puffer.vector.packed import PackedEnv, WorkerError
 
-_STEP, _RESET, _CLOSE = b"s", b"r", b"c"  # what the parent says
+_STEP, _RESET, _GET, _SET, _CLOSE = b"s", b"r", b"g", b"p", b"c"  # what the parent says
 _DONE, _INFOS, _ERROR, _USER_ERROR = b"d", b"i", b"e", b"u"  # first byte of what a worker answers
 _CLOSE_SECONDS = 5.0
 
@@ -105,6 +106,33 @@ class WorkerPool:
         shared = self.arrays
         mask = np.ones(self.num_envs, dtype=bool)
         return shared.rows, shared.rewards, shared.terminated, shared.truncated, infos, self.agent_ids, mask
+
+    def get_states(self) -> list[Arrays | None]:
+        """`PackedEnv.get_state` of every environment; no step is in progress."""
+        for worker, pipe in enumerate(self.pipes):
+            self._say(worker, pipe, _GET)
+        deadline = time.monotonic() + self.timeout_seconds
+        answers = [self._hear(worker, pipe, deadline) for worker, pipe in enumerate(self.pipes)]
+        return [state for answer in answers for state in pickle.loads(answer[1:])]
+
+    def set_states(self, states: Sequence[Arrays]) -> None:
+        """`PackedEnv.set_state` of every environment.
+
+        Raises:
+            UserError: as there.
+        """
+        size = self.envs_per_worker
+        for worker, pipe in enumerate(self.pipes):
+            self._say(worker, pipe, _SET + pickle.dumps(states[worker * size : (worker + 1) * size]))
+        deadline = time.monotonic() + self.timeout_seconds
+        refused: UserError | None = None
+        for worker, pipe in enumerate(self.pipes):
+            try:
+                self._hear(worker, pipe, deadline)
+            except UserError as error:  # the others have answers, too
+                refused = error
+        if refused is not None:
+            raise refused
 
     def close(self) -> None:
         """Ask the workers to end, insist after a while."""
@@ -211,11 +239,26 @@ def _work(
 
 def _serve(envs: Any, actions: Array, pipe: Connection, parent: Parent) -> None:
     while (message := parent.hear()) is not None and message[:1] != _CLOSE:
+        if message[:1] in (_GET, _SET):
+            pipe.send_bytes(_states(envs, message))
+            continue
         if message[:1] == _RESET:
             envs.reset(seed=pickle.loads(message[1:]))
         else:
             envs.step(actions)
         pipe.send_bytes(_INFOS + pickle.dumps(envs.infos) if envs.infos else _DONE)
+
+
+def _states(envs: Any, message: bytes) -> bytes:
+    """Give or take what the environments go on from; what to answer."""
+    if message[:1] == _GET:
+        return _DONE + pickle.dumps([env.get_state() for env in envs.envs])
+    try:
+        for env, state in zip(envs.envs, pickle.loads(message[1:]), strict=True):
+            env.set_state(state)
+    except UserError as error:  # no reason to end: the parent begins new episodes
+        return _USER_ERROR + str(error).encode()
+    return _DONE
 
 
 def _report(pipe: Connection, message: bytes) -> None:

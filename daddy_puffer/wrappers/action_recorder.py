@@ -16,7 +16,7 @@ import logging
 import os
 import re
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -24,6 +24,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from daddy_puffer.arrays import Arrays, as_bytes, as_json, from_json, part, under
 from daddy_puffer.errors import UserError
 from daddy_puffer.files import read_archive, replacing
 from daddy_puffer.game.milestones import milestones_reached
@@ -58,7 +59,7 @@ class Recording:
             "milestones": self.milestones,
             "savestate_tag": self.savestate_tag,
         }
-        arrays = {f.name: getattr(self.chain, f.name) for f in fields(Chain)}
+        arrays = self.chain.to_arrays()
         arrays |= {"check_steps": self.check_steps, "check_hashes": self.check_hashes}
         target = io.BytesIO()
         np.savez_compressed(target, facts=np.array(json.dumps(facts)), **arrays)
@@ -136,6 +137,21 @@ class ActionRecorder(gymnasium.Wrapper[Observation, np.int64, Observation, np.in
         if self._chain is not None and len(self._actions) % CHECK_STEPS == 0:
             self._check(self._chain)
         return observation, reward, terminated, truncated, info
+
+    def get_state(self) -> Arrays:
+        """The episode under way."""
+        rest = [self._wait, self._return, self._tag, self._best, [(step, made.hex()) for step, made in self._checks]]
+        chain = {} if self._chain is None else under("chain", self._chain.to_arrays())
+        return {**chain, "actions": as_bytes(self._actions), "milestones": self._milestones, "rest": as_json(rest)}
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave."""
+        chain = part(state, "chain")
+        self._chain = Chain(**chain) if chain else None
+        self._actions, self._milestones = bytearray(state["actions"]), state["milestones"]
+        self._wait, self._return, self._tag, best, checks = from_json(state["rest"])
+        self._best = tuple(best)
+        self._checks = [(step, bytes.fromhex(made)) for step, made in checks]
 
     def close(self) -> None:
         """Keep the episode that was under way."""

@@ -25,6 +25,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from daddy_puffer.arrays import Arrays, as_bytes
 from daddy_puffer.game.milestones import MILESTONE_BYTES, MILESTONES
 from daddy_puffer.progress.posteriors import COLUMNS, Posteriors, budgets_by_name, trials
 from daddy_puffer.progress.shaping import potential, shaping_reward
@@ -122,6 +123,24 @@ class Bayes(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
                 self.posteriors.update(*trials(self._spawned_with, self._reached_at, self._budgets))
             self._begin(observation)  # pokemonred_puffer steps on after a truncation
         return observation, float(reward) + self.weight * shaping, terminated, truncated, info
+
+    def get_state(self) -> Arrays:
+        """The episode under way; the posteriors, which all environments share, are not part of it."""
+        return {
+            "scales": self._scales,
+            "spawned_with": self._spawned_with,
+            "reached_at": self._reached_at,
+            "bits": as_bytes(self._bits),
+            "rest": np.array([self._from_state, self._step, self._potential], np.float64),
+        }
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave."""
+        self._scales, self._spawned_with = state["scales"], state["spawned_with"]
+        self._reached_at[:] = state["reached_at"]
+        self._bits = state["bits"].tobytes()
+        from_state, step, self._potential = state["rest"].tolist()
+        self._from_state, self._step = bool(from_state), int(step)
 
     def _begin(self, observation: Observation) -> None:
         self._scales = self.posteriors.curiosity()

@@ -31,6 +31,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from daddy_puffer.arrays import Arrays, as_bytes, as_json, from_json, part, under
 from daddy_puffer.config import CurriculumConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.game import addresses as at
@@ -50,6 +51,12 @@ _SHORTER = 0.9  # a way this much shorter is worth keeping
 _MUCH_SHORTER = 0.75  # and this much at any time: it is the way that others go on from, and that may be learnt from
 _ATTEMPTS = 3  # states tried before an episode begins at the true start
 _JOY_IGNORE = offset(at.JOY_IGNORE)
+# of an episode that is written down: numbers, texts and cells; sets of cells and texts
+_PLAIN = (
+    "_episode", "_steps", "_next_refresh", "_going", "_block", "_from_state", "_wait", "_tag", "_spawn_id",
+    "_next_save", "_label", "_place", "_reached", "_first_reached",
+)  # fmt: skip
+_SETS = ("_blocks", "_places", "_seen")
 
 _log = logging.getLogger(__name__)
 
@@ -142,7 +149,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         if self._label and not terminated and len(self._actions) >= self._next_save and _is_free(state):
             self._keep(state)
         observation["episode"][SPAWN_FIELD] = self._spawn_id
-        if not (terminated or truncated) and self._spawn and len(self._actions) >= self._config.episode_steps:
+        if not (terminated or truncated) and self._from_state and len(self._actions) >= self._config.episode_steps:
             truncated = True
             observation["episode"][FLAGS_FIELD] |= EpisodeFlag.TRUNCATED
             info = {**info, **self.summary()}
@@ -154,6 +161,26 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
     def summary(self) -> dict[str, Any]:
         """What the info says at an episode's end; for a wrapper around this one that ends the episode, too."""
         return {**self.env.get_wrapper_attr("summary")(), "savestate_tag": self._tag}
+
+    def get_state(self) -> Arrays:
+        """The episode under way, the dice, and when a state may be kept next; the registry is not part of it."""
+        rest = {name: getattr(self, name) for name in _PLAIN}
+        sets = {name: list(getattr(self, name)) for name in _SETS}
+        chain = {} if self._chain is None else under("chain", self._chain.to_arrays())
+        rng = self._rng.bit_generator.state
+        return {**chain, "actions": as_bytes(self._actions), "rest": as_json([rest, sets, self._flags.hex(), rng])}
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave."""
+        chain = part(state, "chain")
+        self._chain = Chain(**chain) if chain else None
+        self._actions = bytearray(state["actions"])
+        rest, sets, flags, self._rng.bit_generator.state = from_json(state["rest"])
+        for name in _PLAIN:
+            setattr(self, name, _hashable(rest[name]))
+        for name in _SETS:
+            setattr(self, name, {_hashable(member) for member in sets[name]})
+        self._flags = bytes.fromhex(flags)
 
     @property
     def _state(self) -> GameState:
@@ -193,7 +220,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         state = self._state
         self._episode += 1
         self._going = True
-        self._spawn, self._chain, self._wait = spawn, chain, self._game.last_wait
+        self._from_state, self._chain, self._wait = spawn is not None, chain, self._game.last_wait
         self._tag, self._spawn_id = origin
         self._actions = bytearray()
         self._next_save = 1
@@ -284,6 +311,11 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
             act(*arguments)
         except OSError as error:
             _log.warning("the registry of save states cannot be used: %s", error)
+
+
+def _hashable(value: Any) -> Any:
+    """A cell has become a list in JSON."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _is_free(state: GameState) -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from daddy_puffer.arrays import Arrays
 from daddy_puffer.game.features import FEATURE_COUNT, FeatureWriter
 from daddy_puffer.game.milestones import MILESTONE_BYTES, milestone_bits, milestone_key
 from daddy_puffer.game.state import GameState
@@ -85,6 +86,15 @@ class EpsilonEnv(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._frames[-1] = observation["screen"][:, :, 0]
         flags = _TERMINATED if terminated else _TRUNCATED if truncated else 0
         return self._observe(observation, int(action), float(reward), flags), reward, terminated, truncated, info
+
+    def get_state(self) -> Arrays:
+        """What the next step depends on; the rest is made anew of the game's state."""
+        return {"frames": self._frames, "count": np.array([self._episode, self._step])}
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave."""
+        self._frames = state["frames"]
+        self._episode, self._step = state["count"].tolist()
 
     def _observe(self, observation: Observation, action: int | None, reward: float, flags: int) -> Observation:
         state: GameState = self._game.game_state

@@ -24,6 +24,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from daddy_puffer.arrays import Arrays
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.state import GameState
 from daddy_puffer.wrappers.epsilon import Observation, owner
@@ -129,6 +130,16 @@ class Novelty(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
             observation["ledger"][LEDGER_FIELD] = novelty
             reward = float(reward) + self.weight * novelty
         return observation, reward, terminated, truncated, info
+
+    def get_state(self) -> Arrays:
+        """Where the player is, and came how often in this episode; what all environments count is not part of it."""
+        times = np.array(list(self._times.items()), np.int64).reshape(-1, 2)
+        return {"here": np.array(self._here), "times": times}
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave."""
+        self._here = int(state["here"])
+        self._times = dict(state["times"].tolist())
 
     def _cell(self, observation: Observation) -> int:
         if self._milestones:

@@ -13,6 +13,8 @@ from typing import Any, SupportsFloat
 import gymnasium
 import numpy as np
 
+from daddy_puffer.arrays import Arrays
+from daddy_puffer.errors import UserError
 from daddy_puffer.types import FLAGS_FIELD, EpisodeFlag
 from daddy_puffer.wrappers.epsilon import Observation
 
@@ -52,6 +54,21 @@ class Patience(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]):
             observation["episode"][FLAGS_FIELD] |= EpisodeFlag.TRUNCATED
             info = {**info, **self.env.get_wrapper_attr("summary")()}
         return observation, reward, terminated, truncated, info
+
+    def get_state(self) -> Arrays:
+        """What was gained of late, and when."""
+        return {"gains": np.array(self._gains, np.float64), "step": np.array(self._step)}
+
+    def set_state(self, state: Arrays) -> None:
+        """Take over what `get_state` gave.
+
+        Raises:
+            UserError: it was of another number of steps.
+        """
+        if len(state["gains"]) != self._steps:
+            raise UserError(f"the episodes had a patience of {len(state['gains'])} steps, this run's is {self._steps}")
+        self._gains, self._step = state["gains"].tolist(), int(state["step"])
+        self._gained = sum(self._gains)
 
     def _at_its_end(self) -> bool:
         return self._step >= self._steps and self._gained <= self._reward
