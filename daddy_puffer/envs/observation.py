@@ -166,7 +166,7 @@ class VisitedCells:
     def get_state(self) -> Arrays:
         """Everything."""
         world, blocks = np.flatnonzero(self.world), np.flatnonzero(self._blocks)
-        rest = [self._new_at, list(self._maps), list(self._addressed), self._cell, self._here]
+        rest = [self._new_at, sorted(self._maps), sorted(self._addressed), self._cell, self._here]
         return {
             "times": np.array([(*cell, times) for cell, times in self._times.items()], np.int64).reshape(-1, 4),
             "world": np.stack([world, self.world.flat[world]]),

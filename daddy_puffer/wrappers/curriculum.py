@@ -165,7 +165,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
     def get_state(self) -> Arrays:
         """The episode under way, the dice, and when a state may be kept next; the registry is not part of it."""
         rest = {name: getattr(self, name) for name in _PLAIN}
-        sets = {name: list(getattr(self, name)) for name in _SETS}
+        sets = {name: sorted(getattr(self, name)) for name in _SETS}
         chain = {} if self._chain is None else under("chain", self._chain.to_arrays())
         rng = self._rng.bit_generator.state
         return {**chain, "actions": as_bytes(self._actions), "rest": as_json([rest, sets, self._flags.hex(), rng])}
