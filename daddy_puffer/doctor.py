@@ -148,7 +148,9 @@ def check_carbs(wanted: Wanted) -> Iterator[Finding]:
     if "class CARBS" in text:
         yield Finding("carbs", OK, _version("carbs") or "there")
         return
-    cure = "PyPI's carbs is another: pip uninstall carbs, pip install git+https://github.com/imbue-ai/carbs."
+    from daddy_puffer.sweep.searchers import CARBS_LINE
+
+    cure = f"PyPI's carbs is another: pip uninstall carbs, then {CARBS_LINE}."
     yield Finding("carbs", WARN, f"{_version('carbs') or 'there'}, without a class CARBS", cure)
 
 

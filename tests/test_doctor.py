@@ -20,6 +20,7 @@ from daddy_puffer.envs.rom import PRACTICE_ROM, PRACTICE_START, packaged
 from daddy_puffer.game.features import FEATURE_COUNT
 from daddy_puffer.game.milestones import MILESTONE_BYTES
 from daddy_puffer.policies.hierq import PRESETS
+from daddy_puffer.sweep.searchers import CARBS_LINE
 
 STAND_IN = Path(__file__).parent / "upstream_stand_in"
 
@@ -78,7 +79,8 @@ def test_the_wrong_carbs_is_told_from_the_right(
     (package / "carbs.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "carbs", raising=False)
-    assert only(doctor.check_carbs).level == level
+    finding = only(doctor.check_carbs)
+    assert finding.level == level and (CARBS_LINE in finding.cure) == (level == WARN)
 
 
 def test_practice_cartridge_starts_and_its_state_loads() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -399,6 +400,14 @@ def test_another_package_of_the_name_is_refused(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(UserError, match="not imbue's CARBS.*pip install"):
             choose_searcher(wanted)
     assert choose_searcher("random") == "random"
+
+
+def test_the_extra_that_is_named_pins_imbues_carbs() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    extra = re.search(r"^carbs = \[(.*?)^\]", text, re.DOTALL | re.MULTILINE)
+    assert extra is not None and "daddy_puffer[carbs]" in searchers.CARBS_LINE
+    assert re.search(r'"carbs @ git\+https://github.com/imbue-ai/carbs@[0-9a-f]{40} ', extra[1])
+    assert "allow-direct-references = true" in text, "or hatchling refuses to build"
 
 
 def test_what_is_installed_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,10 +26,7 @@ TITLES = {
     "random": "random search",
 }
 CARBS_FILES = ("carbs.py", "model.py", "utils.py", "serialization.py")  # of imbue's package, and of no other
-CARBS_LINE = (
-    "pip install --no-deps git+https://github.com/imbue-ai/carbs@8f7fee0 && pip install pyro-ppl==1.9.2 "
-    "scikit-learn==1.7.2 seaborn==0.13.2 pandas==2.0.3 loguru cattrs wandb"
-)
+CARBS_LINE = "pip install 'daddy_puffer[carbs]', with Python 3.11"
 SEEDS = 2**32  # that numpy knows
 FEWEST_RANDOM = 4  # trials before CARBS fits a model
 
