@@ -18,9 +18,10 @@ _HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Start a process in here: signals wait, there until its `Parent` knows what to do with them, here until the end.
+    """Start a process in here: signals to it wait until its `Parent` knows what to do with them.
 
-    Otherwise one that reaches the whole group ends a process that has just begun.
+    Otherwise one that reaches the whole group ends a process that has just begun. Those to the thread that starts it
+    wait until the end; another thread may take what is meant for all of this process.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
     try:

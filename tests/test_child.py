@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from multiprocessing.connection import Connection
 
@@ -47,12 +48,12 @@ def test_a_signal_before_it_listens_does_not_end_it(caught: signal.Signals, pati
     assert process.exitcode == 0
 
 
-def test_a_signal_to_us_waits_for_the_end():
+def test_a_signal_to_whoever_starts_it_waits_for_the_end():
     heard: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, _frame: heard.append(number))
     try:
         with signals_held():
-            os.kill(os.getpid(), signal.SIGUSR1)
+            signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
             assert heard == []
         assert heard == [signal.SIGUSR1]
     finally:
