@@ -186,12 +186,18 @@ def assert_equal(one: Any, other: Any, where: str = "") -> None:
         assert one == other, where
 
 
+# fmt: off
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "prioritized": {"replay.prioritized": True, "replay.return_filter": 0.7, "train.vectorization": "multiprocessing"},
     "rollouts": {"replay.kind": "rollouts", "replay.burn_in": 0, "replay.batch_size": 3},
+    "shown": {
+        "curriculum.mode": "rubinstein", "curriculum.cell_size": 2, "curriculum.episode_steps": 30, "demos.ratio": 0.5,
+        "demos.own_way": ["furthest", "Boulder"], "demos.own_way_interval": 30, "demos.own_wins": 2,
+    },
     "curious": {**EVERYTHING, "intrinsic.rnd_weight": 0.1, "train.record_episodes": "best"},
 }
+# fmt: on
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from support import MILESTONE_BYTES, STACK, STRUCTURED, FakeLearner, FakeRed, disk_of
 
+from daddy_puffer.arrays import Arrays
 from daddy_puffer.config import (
     Config,
     ExplorationConfig,
@@ -28,7 +29,7 @@ from daddy_puffer.config import (
     TrainConfig,
 )
 from daddy_puffer.game import MILESTONES
-from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint
+from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint, load_replay
 from daddy_puffer.learner.stop import StopSignals
 from daddy_puffer.learner.trainer import Trainer, TrainingDivergedError
 from daddy_puffer.replay import SequenceReplay
@@ -295,6 +296,25 @@ def test_failing_worker_ends_the_run_but_leaves_a_checkpoint(tmp_path: Path):
         with pytest.raises(WorkerError, match="boom in step"):
             list(trainer(config(5000), env, tmp_path).run(StopSignals()))
     assert find_checkpoint(tmp_path).name == f"step_{49 * ENVS}"
+
+
+class Forgetful(FakeRed):
+    """Fails when it is asked to write down what it goes on from, as one does whose process has died."""
+
+    def get_state(self) -> Arrays:
+        raise RuntimeError("boom in get_state")
+
+    def set_state(self, state: Arrays) -> None:
+        raise AssertionError
+
+
+def test_games_that_cannot_be_written_down_do_not_cost_what_was_learnt(tmp_path: Path):
+    with VectorEnv([Forgetful] * ENVS) as env, pytest.raises(RuntimeError, match="boom in get_state"):
+        list(trainer(config(5000, save_interval=300, save_replay=True), env, tmp_path).run(StopSignals()))
+    kept = find_checkpoint(tmp_path)
+    replay = load_replay(kept)
+    assert kept.name == "step_300" and replay is not None
+    assert {name.split("/")[0] for name in replay} == {"replay"}
 
 
 def test_updates_run_beside_acting_and_environments(tmp_path: Path):
