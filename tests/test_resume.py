@@ -123,6 +123,9 @@ def test_episodes_of_other_wrappers_or_another_number_are_refused():
         assert state is not None
         with pytest.raises(UserError, match="played with 0.EpsilonEnv, 1.RedEnv, this run has 0.Patience"):
             patient.set_state(state)
+        del state["0/1.RedEnv/game/ram"]
+        with pytest.raises(UserError, match="written down by another version: KeyError"):
+            three.set_state(state)
         with VectorEnv([RedFactory(settings())] * 2) as two, pytest.raises(UserError, match="of 3 environments"):
             two.set_state(state)
     with VectorEnv([FakeRed] * 2) as fake:

@@ -28,6 +28,8 @@ from daddy_puffer.config import (
     ReplayConfig,
     TrainConfig,
 )
+from daddy_puffer.errors import UserError
+from daddy_puffer.files import write_archive
 from daddy_puffer.game import MILESTONES
 from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint, load_replay
 from daddy_puffer.learner.stop import StopSignals
@@ -219,6 +221,16 @@ def test_a_replay_that_cannot_be_used_is_one_line_and_begins_empty(tmp_path: Pat
     lines = [entry.message for entry in caplog.records]
     assert len(lines) == 2 and all(line.startswith("the replay begins empty: ") for line in lines)
     assert "'environments': 4" in lines[0] and "replay.npz cannot be read" in lines[1]
+
+
+def test_a_replay_of_another_version_is_a_user_error(tmp_path: Path):
+    saved_run(tmp_path)
+    held = load_replay(find_checkpoint(tmp_path))
+    assert held is not None
+    del held["replay/states"]
+    write_archive(find_checkpoint(tmp_path) / "replay.npz", held)
+    with pytest.raises(UserError, match=r"step_600 is damaged, or was written with other settings: KeyError"):
+        saved_run(tmp_path, steps=700)
 
 
 def test_a_disk_without_room_for_the_replay_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):

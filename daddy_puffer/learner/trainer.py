@@ -428,8 +428,11 @@ class Trainer:
             UserError: it is damaged, or of other settings.
         """
         state = restore_learner(self.learner.load_state_dict, path)
+        note = f"learning goes on after {self.config.replay.learning_starts} new transitions"
         try:
             self._restore(state)
+            if self._resume_replay(path):
+                note = f"{len(self.replay)} transitions are held"
         except UserError:
             raise
         except Exception as error:
@@ -437,9 +440,6 @@ class Trainer:
         self.last_checkpoint = path
         if path.parent == self.checkpoints.resolve():
             self._saved_at = (self.counters.steps, self.counters.updates)
-        note = f"learning goes on after {self.config.replay.learning_starts} new transitions"
-        if self._resume_replay(path):
-            note = f"{len(self.replay)} transitions are held"
         return Event("resume", self.counters.steps, {"path": str(path), "replay": note})
 
     def _held(self) -> Arrays:

@@ -75,15 +75,18 @@ class PackedEnv(GymnasiumPufferEnv):
         """Take over what `get_state` gave, after a reset.
 
         Raises:
-            UserError: it is that of other wrappers or another game; another reset is needed then.
+            UserError: it is that of other wrappers, another game or another version; another reset is needed then.
         """
         layers = _layers(self.env.env)
         saved = dict.fromkeys(name.split("/")[0] for name in state if "/" in name)
         if list(saved) != list(layers):
             raise UserError(f"the episodes were played with {', '.join(saved)}, this run has {', '.join(layers)}")
-        for name, layer in layers.items():
-            layer.set_state(part(state, name))
-        self.done = bool(state["done"])
+        try:
+            for name, layer in layers.items():
+                layer.set_state(part(state, name))
+            self.done = bool(state["done"])
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise UserError(f"the episodes were written down by another version: {error!r}") from error
 
 
 def _layers(env: AnyEnv) -> dict[str, Any]:
