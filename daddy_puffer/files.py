@@ -5,6 +5,7 @@ In: paths, bytes. Out: files, arrays. Knows no content.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import zipfile
@@ -26,6 +27,11 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(path.name + ".tmp")
     yield temporary
     temporary.replace(path)
+
+
+def file_sha256(path: Path) -> str:
+    """Of a whole file, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def put_aside(path: Path) -> Path:

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from daddy_puffer.config import Config, load_section
 from daddy_puffer.envs.emulator import Emulator
-from daddy_puffer.envs.rom import PRACTICE_ROM, PRACTICE_START, find_rom, packaged
+from daddy_puffer.envs.rom import PRACTICE_ROM, PRACTICE_START, find_rom, is_practice_rom, packaged
 from daddy_puffer.errors import UserError
 from daddy_puffer.rewards.sets import DEFAULT_WEIGHTS
 
@@ -125,7 +125,7 @@ def _files(args: list[str], folder: Path, ours: bool) -> list[str]:
         print(f"no {HOST_ROM} here and no {ROM}: playing daddy_puffer's practice cartridge", file=sys.stderr)
         rom = str(packaged(PRACTICE_ROM))
         _start_practice(config)
-    elif not named_state and _is_practice(folder / rom):
+    elif not named_state and is_practice_rom(folder / rom):
         _start_practice(config)
     _check_start(folder, rom, config)
     args = _without(_without(args, CONFIG), ROM)
@@ -153,7 +153,7 @@ def one_env(config: str | dict[str, Any], rom: str, state: str, folder: Path) ->
     if state:
         start = Path(state).expanduser()
         merged.env.state_dir, merged.env.init_state = str(start.parent), start.stem
-    if _is_practice(path) and not state:
+    if is_practice_rom(path) and not state:
         _start_practice(merged)
     else:
         found["state"] = str((folder / str(merged.env.state_dir) / f"{merged.env.init_state}.state").absolute())
@@ -347,11 +347,6 @@ def _discount(args: list[str], config: DictConfig) -> tuple[str, float]:
     learner = config.train.get("learner")
     given = learner.get("gamma") if isinstance(learner, DictConfig) else None
     return "train.learner.gamma", Config().learner.gamma if given is None else given
-
-
-def _is_practice(path: Path) -> bool:
-    """Whether it is the practice cartridge, wherever it lies."""
-    return path.is_file() and path.read_bytes() == packaged(PRACTICE_ROM).read_bytes()
 
 
 def _start_practice(config: DictConfig) -> None:

@@ -29,6 +29,7 @@ from daddy_puffer.game.milestones import MILESTONES, milestones_reached
 from daddy_puffer.rewards.sets import DEFAULT_WEIGHTS
 from daddy_puffer.wrappers import EpsilonEnv
 from daddy_puffer.wrappers.action_recorder import ram_hash
+from daddy_puffer.wrappers.epsilon import owner
 
 AnyEnv = gymnasium.Env[Any, Any]
 INPUTS = ("frames", "visited", "structured", "milestones")  # of `EpsilonEnv`, what HierQ reads
@@ -294,9 +295,8 @@ def _foreign(env_id: str, keywords: Mapping[str, Any]) -> AnyEnv:
 
 def _hosted(env: AnyEnv) -> HostedGame | None:
     """The known game inside another project's environment."""
-    while isinstance(env, gymnasium.Wrapper) and not isinstance(env, HostedGame):
-        env = env.env
-    return env if isinstance(env, HostedGame) else None
+    found = owner(env, "play_episodes")
+    return found if isinstance(found, HostedGame) else None
 
 
 def _action_count(env: AnyEnv) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +19,6 @@ from daddy_puffer.demos.episode import (
     TEXT_BYTES,
     Episode,
     EpisodeFacts,
-    info_text,
     next_number,
     plain_info,
     write_episode,
@@ -27,6 +26,7 @@ from daddy_puffer.demos.episode import (
 from daddy_puffer.demos.game import INPUTS, Game, Outcome, View
 from daddy_puffer.demos.players import Player, Wish
 from daddy_puffer.errors import UserError
+from daddy_puffer.files import file_sha256
 from daddy_puffer.wrappers.action_recorder import CHECK_STEPS
 
 ROW_BYTES = 32  # of a step: action, reward, end, label
@@ -140,9 +140,9 @@ def record_episode(game: Game, player: Player, name: str, seed: int) -> Episode 
 
 
 def step_bytes(view: View, info: dict[str, Any]) -> int:
-    """What a step is in a file that is unpacked, about: text has four bytes a character there."""
+    """What a step with this plain info is in a file that is unpacked, about: text has four bytes a character there."""
     arrays = view.picture.nbytes + sum(array.nbytes for array in view.inputs.values())
-    return arrays + ROW_BYTES + TEXT_BYTES * len(info_text([info]))
+    return arrays + ROW_BYTES + TEXT_BYTES * len(json.dumps(info))
 
 
 def record_episodes(game: Game, player: Player, name: str, episodes: int, folder: Path, seed: int) -> Iterator[Path]:
@@ -163,7 +163,7 @@ def record_episodes(game: Game, player: Player, name: str, episodes: int, folder
 
 def rom_sha256(game: Game) -> str:
     """Of the ROM; empty where the game is not known."""
-    return "" if game.rom_path is None else hashlib.sha256(game.rom_path.read_bytes()).hexdigest()
+    return "" if game.rom_path is None else file_sha256(game.rom_path)
 
 
 def emulator_version(game: Game) -> str:

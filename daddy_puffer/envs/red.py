@@ -18,8 +18,8 @@ ignores the joypad (a scripted walk), A is pressed through, as upstream does.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, SupportsFloat
 
 import gymnasium
@@ -33,6 +33,7 @@ from daddy_puffer.envs.emulator import Emulator
 from daddy_puffer.envs.observation import UPSTREAM_KEYS, Observer, VisitedCells
 from daddy_puffer.envs.rom import find_rom, find_state
 from daddy_puffer.errors import UserError
+from daddy_puffer.files import file_sha256
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.milestones import milestone_bits, milestones_reached
 from daddy_puffer.game.state import GameState, RamReader
@@ -172,7 +173,7 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         state = {
             "machine": as_bytes(self.save_state()),
             "returns": np.array(self._returns, np.float64),
-            "rest": as_json([self._steps, self.last_wait, self.np_random.bit_generator.state, self._rom_hash()]),
+            "rest": as_json([self._steps, self.last_wait, self.np_random.bit_generator.state, self._rom_hash]),
         }
         state |= under("game", self.game_state.to_arrays()) | under("visited", self._visited.get_state())
         return state if self._progress is None else state | under("progress", self._progress.get_state())
@@ -184,7 +185,7 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
             UserError: the ROM or the reward's terms are others.
         """
         steps, last_wait, rng, rom = from_json(state["rest"])
-        if rom != self._rom_hash():
+        if rom != self._rom_hash:
             raise UserError(f"the episodes are of another ROM than {self.rom_path}")
         progress = part(state, "progress")
         if len(state["returns"]) != len(self._returns) or bool(progress) != (self._progress is not None):
@@ -197,8 +198,9 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         if self._progress is not None:
             self._progress.set_state(progress)
 
+    @cached_property
     def _rom_hash(self) -> str:
-        return hashlib.sha256(self.rom_path.read_bytes()).hexdigest()
+        return file_sha256(self.rom_path)
 
     def memory_image(self) -> bytes:
         """All 65,536 bytes of the address space."""

@@ -43,6 +43,11 @@ def packaged(name: str) -> Path:
     return path
 
 
+def is_practice_rom(path: Path) -> bool:
+    """Whether a file is the practice cartridge, wherever it lies."""
+    return path.is_file() and path.read_bytes() == packaged(PRACTICE_ROM).read_bytes()
+
+
 def find_rom(gb_path: str) -> Rom:
     """The ROM at `gb_path`, or the practice cartridge when it is empty.
 

@@ -1,7 +1,8 @@
 """`daddy-puffer evaluate RUN`: what was learnt, in whole episodes from the true start of the game.
 
 In: a checkpoint or a run folder. Out: tables, JSON, CSV, PNG, GIF. A trained agent against others (`comparison`), films
-with the way taken (`trajectory`), every checkpoint of a run (`checkpoints`), when training got where (`report.firsts`).
+with the way taken (`trajectory`), every checkpoint of a run (`over_training`), when training got where
+(`report.firsts`).
 """
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -93,6 +94,13 @@ def score(records: list[EpisodeRecord], seconds: float) -> Score:
     )
 
 
+def timed(play: Callable[[], list[EpisodeRecord]]) -> tuple[list[EpisodeRecord], Score]:
+    """What `play` plays, and its summary."""
+    started = time.monotonic()
+    records = play()
+    return records, score(records, time.monotonic() - started)
+
+
 def completion_rates(records: list[EpisodeRecord]) -> dict[str, Rate]:
     """How often each milestone was reached, in the order of the game's list; what nobody reached is left out."""
     reached = [set(record.milestones_reached.split(";")) for record in records]
@@ -117,14 +125,11 @@ def compare(
             "random": RandomAgent(env.num_actions, seed),
         }
         for name, agent in agents.items():
-            started = time.monotonic()
-            players[name] = play_episodes(env, agent, episodes, seed)
-            scores[name] = score(players[name], time.monotonic() - started)
+            players[name], scores[name] = timed(partial(play_episodes, env, agent, episodes, seed))
     note = ""
     if is_practice(config):
-        started = time.monotonic()
-        players["scripted"] = play_script(config, episodes, seed, MOST_ENVS)
-        scores["scripted"] = score(players["scripted"], time.monotonic() - started)
+        played = timed(partial(play_script, config, episodes, seed, MOST_ENVS))
+        players["scripted"], scores["scripted"] = played
     else:
         note = f"no scripted player: there is no script for {Path(config.env.gb_path).name}"
     over_random = difference(players["trained"], players["random"])

@@ -11,9 +11,9 @@ import hashlib
 import json
 import logging
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from rich.table import Table
 from daddy_puffer.config import Config
 from daddy_puffer.envs.rom import find_rom, find_state
 from daddy_puffer.errors import UserError
-from daddy_puffer.evaluate.comparison import MOST_ENVS, Rate, Score, score
+from daddy_puffer.evaluate.comparison import MOST_ENVS, Rate, Score, timed
 from daddy_puffer.evaluate.progress import steps_bar
 from daddy_puffer.files import put_aside, replacing
 from daddy_puffer.game.milestones import MILESTONES
@@ -125,7 +125,7 @@ def play_run(folder: Path, config: Config, options: Options, results: Results) -
                 bar.say(f"left out: {error}")
                 bar.advance(steps)
                 continue
-            found = _play(env, agent, options)
+            _, found = timed(partial(play_episodes, env, agent, options.episodes, options.seed))
             results.add(Played(step=step, network=network, options=options, score=found))
             bar.advance(steps - agent.steps)
             bar.say(_line(step, found))
@@ -192,12 +192,6 @@ def _agent(path: Path | None, env: VectorEnv, config: Config, options: Options) 
     if path is None:
         return RandomAgent(env.num_actions, options.seed)
     return load_agent(path, env.spaces, options.epsilon, config.train.device, options.seed)
-
-
-def _play(env: VectorEnv, agent: Agent, options: Options) -> Score:
-    started = time.monotonic()
-    records = play_episodes(env, agent, options.episodes, options.seed)
-    return score(records, time.monotonic() - started)
 
 
 def _line(step: int | None, found: Score) -> str:

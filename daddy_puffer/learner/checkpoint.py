@@ -66,10 +66,11 @@ def save_checkpoint(
     link.symlink_to(final.name)
     link.replace(folder / LATEST)
     _sync(folder)
-    for other in by_step(folder):
+    kept = by_step(folder)
+    for other in kept:
         if other != final:
             (other / REPLAY_FILE).unlink(missing_ok=True)
-    for old in by_step(folder)[:-keep]:
+    for old in kept[:-keep]:
         if old != final:
             _remove(_aside(old))
     return final

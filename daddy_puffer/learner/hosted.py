@@ -40,7 +40,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from daddy_puffer.config import Config, load_config
-from daddy_puffer.envs.rom import PRACTICE_ROM, packaged
+from daddy_puffer.envs.rom import is_practice_rom
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.features import FEATURES, worth_trying
 from daddy_puffer.game.maps import map_name
@@ -639,8 +639,7 @@ def _played(config: Config, env: Any, network: HierQ, paid: Mapping[str, float])
     rom = getattr(game, "rom_path", None)
     if rom is None:
         return config
-    is_practice = rom.read_bytes() == packaged(PRACTICE_ROM).read_bytes()
-    gb_path = "" if is_practice else str(rom)
+    gb_path = "" if is_practice_rom(rom) else str(rom)
     return replace(
         config, env=replace(config.env, gb_path=gb_path, max_steps=game.max_steps, action_freq=game.action_freq)
     )

@@ -31,7 +31,7 @@ class First:
 
 
 def first_reached(tables: Iterable[Episodes]) -> list[First]:
-    """Every milestone that some episode had at its end, by the step of the first."""
+    """Every milestone that some episode reached, by the step at which the first of them ended."""
     anywhere: dict[str, int] = {}
     honest: dict[str, int] = {}
     for table in tables:

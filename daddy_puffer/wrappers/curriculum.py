@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from daddy_puffer.arrays import Arrays, as_bytes, as_json, from_json, part, under
 from daddy_puffer.config import CurriculumConfig
 from daddy_puffer.errors import UserError
+from daddy_puffer.files import file_sha256
 from daddy_puffer.game import addresses as at
 from daddy_puffer.game.milestones import milestone_bits, milestones_reached
 from daddy_puffer.game.state import GameState, offset
@@ -65,7 +66,7 @@ def machine_of(env: gymnasium.Env[Any, Any], host: str = "") -> Machine:
     """What `env` plays: a new one, at its initial state; `host` as in `Machine`."""
     save_state: Callable[[], bytes] = env.get_wrapper_attr("save_state")
     return Machine(
-        rom_sha256=hashlib.sha256(env.get_wrapper_attr("rom_path").read_bytes()).hexdigest(),
+        rom_sha256=file_sha256(env.get_wrapper_attr("rom_path")),
         start_sha256=hashlib.sha256(save_state()).hexdigest(),
         action_freq=env.get_wrapper_attr("action_freq"),
         emulator=f"PyBoy {version('pyboy')}",
