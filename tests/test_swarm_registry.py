@@ -239,6 +239,14 @@ def test_the_limit_of_bytes_holds_and_often_seen_cells_go_before_the_frontier(tm
     assert {saved.cell for saved in fresh(tmp_path)} == {"gym", "tower", "bridge", "wood"}
 
 
+def test_the_limit_holds_for_all_processes_together_however_long_ago_they_looked(tmp_path: Path) -> None:
+    members = [registry(tmp_path, max_states=5, rescan_seconds=1e9) for _ in range(3)]
+    for number in range(30):
+        members[number % 3].register(STATE, facts(str(number)), CHAIN)
+        if number >= 15:  # each has as many as may be, by its own view
+            assert len(list(tmp_path.glob("*.json"))) <= 5, number
+
+
 SAVED = SavedState(
     **{name: getattr(facts(), name) for name in StateFacts.__slots__}, tag="", made=0.0, size=1, sha256="",
     actions_sha256="", rom_sha256="", start_sha256="", action_freq=1, emulator="", format=15,

@@ -346,6 +346,8 @@ class StateRegistry:
             pass
 
     def _evict(self) -> None:
+        if self._is_full():  # what others have added since the last look counts, and what they evicted does not
+            self._scan()
         order = eviction_order(self.states(), self.tallies)
         crowd = Counter(saved.cell for saved in order)
         count, size = len(order), sum(saved.size for saved in order)
@@ -355,6 +357,10 @@ class StateRegistry:
                 crowd[saved.cell] -= 1
                 count, size = count - 1, size - saved.size
                 self._delete(saved.tag)
+
+    def _is_full(self) -> bool:
+        size = sum(saved.size for saved in self._index.values())
+        return len(self._index) > self._max_states or size > self._max_bytes
 
     def _delete(self, tag: str) -> None:
         self._index.pop(tag, None)
