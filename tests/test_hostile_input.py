@@ -11,6 +11,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from support import FakeRed
+from test_curriculum import game as curriculum
 from test_swarm_registry import CHAIN, STATE, facts, fresh, registry
 from test_telemetry_writer import believed, disk_of, file_sinks, records, written
 from test_trainer import ENVS, config, trainer
@@ -151,17 +153,51 @@ def test_a_flipped_bit_in_a_checkpoint_is_seen(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
+def hanging() -> bytes:
+    """A save state with which the machine loops for ever: its clock of the screen, 64 bits, is damaged."""
+    start, clock = packaged(PRACTICE_START).read_bytes(), 9138  # found by damaging one place after the other
+    return start[:clock] + b"\xff" * 7 + b"\x7f" + start[clock + 8 :]
+
+
 def test_a_state_with_which_the_machine_hangs_is_refused_and_the_game_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emulator_module, "PROBE_SECONDS", 1.0)
-    start = packaged(PRACTICE_START).read_bytes()
     emulator = Emulator(find_rom(""))
-    emulator.load_state(start)
+    emulator.load_state(packaged(PRACTICE_START).read_bytes())
     before = emulator.save_state()
-    clock = 9138  # of the screen, 64 bits: found by damaging one place after the other
-    hostile = start[:clock] + b"\xff" * 7 + b"\x7f" + start[clock + 8 :]
     with pytest.raises(UserError, match="the machine crashes or hangs"):
-        emulator.load_state(hostile)
+        emulator.load_state(hanging())
     assert emulator.save_state() == before
+    emulator.close()
+
+
+def test_a_registry_with_a_hanging_state_out_of_the_future_hangs_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emulator_module, "PROBE_SECONDS", 1.0)
+    left = curriculum(tmp_path)
+    bad = left.registry.register(hanging(), facts(), CHAIN)
+    left.close()
+    sidecar = tmp_path / f"{bad.tag}.json"
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "made": time.time() + 1e6}))
+    env = curriculum(tmp_path, **{"curriculum.true_start_share": 0.0})
+    _, info = env.reset(seed=1)
+    env.step(np.int64(0))
+    assert "hangs" in (tmp_path / f"quarantine/{bad.tag}.txt").read_text() and not info.get("savestate_tag")
+    env.close()
+
+
+def test_only_so_many_states_are_remembered_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emulator_module, "KNOWN_GOOD_STATES", 3)
+    emulator = Emulator(find_rom(""))
+    probes = []
+    monkeypatch.setattr(emulator, "_runs", lambda: probes.append(1) or True)
+    states = []
+    for _ in range(4):
+        emulator.wait(1)
+        states.append(emulator.save_state())
+    for state in states[::-1]:
+        emulator.load_state(state)
+    assert len(probes) == 1 and len(emulator._known_good) == 3  # the oldest had to be tried
     emulator.close()
 
 

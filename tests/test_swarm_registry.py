@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from daddy_puffer.swarm import Chain, Machine, SavedState, StateFacts, StateRegistry
 from daddy_puffer.swarm import outcomes as outcomes_module
-from daddy_puffer.swarm.outcomes import Outcomes, Tallies
+from daddy_puffer.swarm.outcomes import EVICTED, Outcomes, Tallies
 from daddy_puffer.swarm.registry import STATES_PER_CELL, eviction_order
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -353,6 +353,28 @@ def test_a_line_read_while_it_is_written_is_counted_once(tmp_path: Path) -> None
         path.write_bytes(line[:end])
         reader.read()
     assert reader.read().drawn == Counter(a=1)
+
+
+def test_states_that_are_gone_leave_sums_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes_module, "_LARGEST_BYTES", 3000)
+    mine, other = registry(tmp_path, max_states=3), registry(tmp_path, max_states=3)
+    for number in range(60):
+        saved = mine.register(STATE, facts(str(number)), CHAIN)
+        other.refresh(force=True)
+        for process in (mine, other):
+            process.outcomes.draw(saved.tag)
+            process.outcomes.end(saved.tag, number % 2 == 0, False, ["x"])
+            process.refresh(force=True)
+    whole = Outcomes(tmp_path / "outcomes").read()
+    living = {saved.tag for saved in fresh(tmp_path)}
+    for process in (mine, other):
+        process.refresh(force=True)
+        assert set(process.tallies.drawn) == set(process.tallies.ended) == living | {EVICTED}
+        assert set(process.tallies.trials) == living
+        assert process.tallies.ended[EVICTED] == 2 * 57 and sum(process.tallies.gained.values()) == 60
+        for tag in living:
+            assert process.tallies.drawn[tag] == whole.drawn[tag] == len(process.tallies.trials[tag]) == 2
+    assert len(whole.drawn) == 60 and len(whole.trials) < 60  # what a report reads is all there
 
 
 def test_a_long_file_is_summed_up_and_nobody_counts_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,7 @@ RELEASE = {
 LOAD_ERRORS = (PyBoyException, ValueError, IndexError, KeyError, OverflowError, TypeError, EOFError)
 PROBE_FRAMES = 4  # that a new state must live through before it is trusted
 PROBE_SECONDS = 10.0  # in which it must; they take 10 ms
+KNOWN_GOOD_STATES = 10_000  # of which it is remembered that they run; more would grow for as long as a run lasts
 HOLD_FRAMES = 8  # a button is down so long; what upstream does
 
 
@@ -86,7 +87,7 @@ class Emulator:
         self.screen: NDArray[np.uint8] = self._pyboy.screen.ndarray  # u8 (144, 160, 4), a live view
         self._press = [PRESS[action] for action in Action]
         self._release = [RELEASE[action] for action in Action]
-        self._known_good: set[int] = set()
+        self._known_good: dict[int, None] = {}  # hashes of states, the newest last
         self._ahead: tuple[int, int] | None = None  # action and frames of a tap that is done before it is asked for
 
     def tap(self, action: int, frames: int) -> None:
@@ -127,7 +128,7 @@ class Emulator:
     def save_state(self) -> bytes:
         """The whole machine."""
         state = save_machine(self._pyboy)
-        self._known_good.add(hash(state))
+        self._note_good(state)
         return state
 
     def load_state(self, state: bytes, way_back: bool = True) -> None:
@@ -153,8 +154,14 @@ class Emulator:
                 f"save state of {len(state)} bytes does not fit PyBoy 2.7.0 and ROM {self.rom.title!r} "
                 f"({type(error).__name__}: {' '.join(str(error).split())[:100]}): make it anew with this version"
             ) from error
-        self._known_good.add(hash(state))
+        self._note_good(state)
         release_buttons(self._pyboy)
+
+    def _note_good(self, state: bytes) -> None:
+        self._known_good.pop(hash(state), None)
+        self._known_good[hash(state)] = None
+        if len(self._known_good) > KNOWN_GOOD_STATES:
+            del self._known_good[next(iter(self._known_good))]
 
     def _runs(self) -> bool:
         """Whether the machine lives through some frames, tried in a fork of this process.

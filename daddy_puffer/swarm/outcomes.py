@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ _LARGEST_BYTES = 1 << 20  # of one process's file, before it is summed up
 _LARGEST_COUNT = 1 << 53  # of one line: no honest one comes near
 _REMEMBERED = 64  # trials by tag: what is older counts less than 4 % with a forgetting of 0.95
 _KINDS = ("drawn", "ended", "gained", "found", "seen")
+_BY_TAG = ("drawn", "ended", "gained", "found")
+EVICTED = "evicted"  # instead of the tags of states that are gone
 
 
 @dataclass(slots=True)
@@ -49,6 +51,19 @@ class Tallies:
             mine += more
             mine.sort()
             del mine[:-_REMEMBERED]
+
+    def keep(self, living: Set[str]) -> None:
+        """Count those of states that are not `living` together, under `EVICTED`: a long run makes no end of tags."""
+        for kind in _BY_TAG:
+            counts: Counter[str] = getattr(self, kind)
+            for tag in counts.keys() - living - {EVICTED}:
+                counts[EVICTED] += counts.pop(tag)
+        self.keep_trials(living)
+
+    def keep_trials(self, living: Set[str]) -> None:
+        """Forget the trials of other states."""
+        for tag in self.trials.keys() - living:
+            del self.trials[tag]
 
     def recent(self, tag: str, forgetting: float) -> tuple[float, float]:
         """Episodes from `tag` that gained a milestone, and the others; each counts `forgetting` of the next one."""
@@ -77,6 +92,13 @@ class Outcomes:
         self._path = folder
         self._sum_up_at = _LARGEST_BYTES
         self._files: dict[str, _FileTallies] = {}
+        self.living: set[str] | None = None  # tags of the states there are; None = not known, nothing is forgotten
+
+    def keep(self, living: set[str]) -> None:
+        """Of other states only sums are kept in memory, and no trials in this process's file."""
+        self.living = living
+        for known in self._files.values():
+            known.counts.keep(living)
 
     def draw(self, tag: str) -> None:
         """An episode begins at state `tag`."""
@@ -138,6 +160,8 @@ class Outcomes:
         counts = Tallies()
         for line in self._path.read_bytes().splitlines():
             counts.add(_parse(line))
+        if self.living is not None:
+            counts.keep_trials(self.living)
         with replacing(self._path) as temporary:
             everything = {kind: getattr(counts, kind) for kind in (*_KINDS, "trials")}
             temporary.write_text(json.dumps(everything) + "\n", encoding="utf-8")

@@ -183,6 +183,7 @@ class StateRegistry:
         self._rescan_seconds = rescan_seconds
         self._index: dict[str, SavedState] = {}
         self._places: set[str] = set()  # noted by this process
+        self._found: frozenset[str] | None = None  # tags at the first look
         self._rejected: set[str] = set()  # tags of bad states
         self._warned: set[str] = set()  # tags of states that could not be read for now
         self._next_scan = 0.0
@@ -196,6 +197,10 @@ class StateRegistry:
         """Those of one cell."""
         return [saved for saved in self._index.values() if saved.cell == cell]
 
+    def is_new(self, saved: SavedState) -> bool:
+        """Whether it was not there when this process first looked: what a sidecar says of its time is no proof."""
+        return self._found is not None and saved.tag not in self._found
+
     def refresh(self, force: bool = False) -> None:
         """Take note of what other processes did; at most every `rescan_seconds`, unless forced."""
         now = time.monotonic()
@@ -206,6 +211,7 @@ class StateRegistry:
         try:
             folder_time = self.folder.stat().st_mtime_ns
         except FileNotFoundError:
+            self._found = self._found or frozenset()
             return
         if force or folder_time != self._folder_time:
             settled = time.time() - folder_time / 1e9 > _SETTLED_SECONDS
@@ -242,6 +248,8 @@ class StateRegistry:
         self._write(saved.tag + _ACTIONS, actions)
         self._write(saved.tag + _SIDECAR, json.dumps(asdict(saved), indent=1).encode())
         self._index[saved.tag] = saved
+        if self.outcomes.living is not None:
+            self.outcomes.living.add(saved.tag)
         self._evict()
         return saved
 
@@ -301,6 +309,9 @@ class StateRegistry:
     def _scan(self) -> None:
         names = {entry.name for entry in os.scandir(self.folder)}
         tags = {name.removesuffix(_SIDECAR) for name in names if name.endswith(_SIDECAR)} - self._rejected
+        if self._found is None:
+            self._found = frozenset(tags)
+        self.outcomes.keep(set(tags))  # all that was read of them before this look at the folder was drawn from it
         for tag in self._index.keys() - tags:
             del self._index[tag]
         found = [self._read(tag) for tag in tags - self._index.keys()]

@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -105,7 +104,6 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         self._save_state: Callable[[], bytes] = env.get_wrapper_attr("save_state")
         self._visited_cells: Callable[[], NDArray[np.uint8]] = env.get_wrapper_attr("visited_cells")
         self._rng = np.random.default_rng()
-        self._opened = time.time()
         self._episode = -1
         self._steps = self._next_refresh = 0  # of this environment, over all episodes
         self._going = False
@@ -203,7 +201,7 @@ class Curriculum(gymnasium.Wrapper[Observation, np.int64, Observation, np.int64]
         if loaded is None:
             return None
         state, chain = loaded
-        ours = saved.made >= self._opened  # of this run and whole; others are tried with care, which takes 40 ms
+        ours = self.registry.is_new(saved)  # of this run and whole; others are tried with care, which takes 40 ms
         load = {"state": state, "visited": chain.visited, "no_way_back": ours}
         load |= {"way": chain, "savestate_tag": saved.tag}  # for whoever takes notes of actions
         try:
