@@ -50,7 +50,7 @@ from daddy_puffer.envs.red import make_red_env
 from daddy_puffer.envs.rom import PRACTICE_ROM, PRACTICE_START, find_rom, find_state, packaged
 from daddy_puffer.errors import UserError
 from daddy_puffer.learner.checkpoint import checkpoint_step, find_checkpoint
-from daddy_puffer.learner.learner import Learner
+from daddy_puffer.learner.learner import Learner, NotFiniteError
 from daddy_puffer.learner.trainer import Trainer
 from daddy_puffer.pretraining.collect import Collecting, play_run
 from daddy_puffer.pretraining.frames import halve
@@ -300,7 +300,8 @@ def small_config(runs: Path) -> Config:
         replay=ReplayConfig(capacity=2000, burn_in=2, sequence_length=6, batch_size=2, learning_starts=100),
         curriculum=CurriculumConfig(mode="mixture", cell_size=2, episode_steps=15, true_start_share=0.2),
         train=TrainConfig(num_envs=2, vectorization="serial", total_steps=400, log_interval=100, save_interval=200,
-                          step_log_interval=2, record_episodes="all", device="cpu", run_name="run", runs_dir=str(runs)),
+                          step_log_interval=2, save_replay=True, record_episodes="all", device="cpu", run_name="run",
+                          runs_dir=str(runs)),
     )  # fmt: skip
 
 
@@ -344,6 +345,19 @@ def load_resume(folder: Path, trainer: Trainer) -> str:
     load_config(checkpoint / "config.yaml")
     checkpoint_step(checkpoint)
     trainer.resume(checkpoint)
+    return LOADED
+
+
+def load_saved_replay(folder: Path, trainer: Trainer) -> str:
+    """The newest checkpoint with its replay: gone on from, played from and learned from."""
+    trainer.resume(find_checkpoint(folder))
+    moment = trainer._begin()
+    trainer.env.step(np.zeros(trainer.env.num_envs, np.int64))
+    trainer.learner.act(moment.batch.observation, moment.batch.first, moment.state, np.zeros(2, np.float32))
+    trainer.replay.add(moment.batch, np.zeros(2, np.int64), moment.state)
+    if trainer.replay.ready:
+        with contextlib.suppress(NotFiniteError):  # which ends a run in one line
+            trainer.learner.update(trainer.replay.sample(2))
     return LOADED
 
 
@@ -442,8 +456,9 @@ class Kind:
 
 def _trainer(runs: Path) -> Trainer:
     config = small_config(runs)
-    env = make_vector(config)
+    env = make_vector(config, savestates=runs / "reader/savestates", recordings=runs / "reader/recordings")
     learner = Learner(config, env.spaces, env.num_actions)
+    config = replace(config, train=replace(config.train, save_replay=False))  # reading does not ask
     return Trainer(
         config, env, learner, make_replay(config, env.spaces, learner.state_size, env.num_envs), runs / "none"
     )
@@ -471,6 +486,15 @@ KINDS = (
     of_registry(name="registry: actions, sidecar forged", mutators=NPZ, pattern="savestates/*.npz", signs=True),
     of_registry(name="registry: outcomes", mutators=TEXT, pattern="savestates/outcomes/*.jsonl"),
     of_resume(name="checkpoint: state.pt", mutators=TORCH, pattern="checkpoints/step_4*/state.pt"),
+    Kind(
+        name="checkpoint: replay.npz",
+        mutators=NPZ,
+        pattern="checkpoints/step_4*/replay.npz",
+        load=load_saved_replay,
+        given=".",
+        copied=("checkpoints/step_4*/*",),
+        needs=_trainer,
+    ),
     of_resume(name="checkpoint: config.yaml", mutators=YAML, pattern="checkpoints/step_4*/config.yaml"),
     Kind(
         name="recording",

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from daddy_puffer.errors import UserError
 from daddy_puffer.types import Array
 
 Arrays = dict[str, Array]
@@ -45,6 +46,22 @@ def as_bytes(data: bytes | bytearray) -> Array:
 def under(name: str, arrays: Mapping[str, Array]) -> Arrays:
     """`arrays` as the part `name` of something larger."""
     return {f"{name}/{key}": array for key, array in arrays.items()}
+
+
+def check_like(arrays: Mapping[str, Array], like: Mapping[str, Array], what: str) -> None:
+    """Whether `arrays` have the names, types and shapes of `like`; `what` they are, for the message.
+
+    Raises:
+        UserError: not all of them.
+    """
+    for name in sorted(arrays.keys() | like.keys()):
+        found, wanted = (_describe(those.get(name)) for those in (arrays, like))
+        if found != wanted:
+            raise UserError(f"{what}: {name} is {found}, this run has {wanted}: resume with the same settings")
+
+
+def _describe(array: Array | None) -> str:
+    return "missing" if array is None else f"{array.dtype} {list(array.shape)}"
 
 
 def part(arrays: Mapping[str, Array], name: str) -> Arrays:

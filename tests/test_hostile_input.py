@@ -9,6 +9,8 @@ import importlib.util
 import json
 import logging
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -199,6 +201,44 @@ def test_only_so_many_states_are_remembered_to_run(monkeypatch: pytest.MonkeyPat
         emulator.load_state(state)
     assert len(probes) == 1 and len(emulator._known_good) == 3  # the oldest had to be tried
     emulator.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("replay/rows/action", lambda old: np.full_like(old, 200), "action 200 of 7"),
+        ("replay/rows/count", lambda old: old - 10_000, "-[0-9]+ rows"),
+        ("replay/rows/history", lambda old: np.full_like(old, 9), "history of environment 0 is wrong"),
+        ("replay/rng", lambda old: old[:-1], "JSONDecodeError"),
+        ("replay/layout", lambda old: None, "begins empty.*another replay.kind"),
+        ("replay/states", lambda old: old[..., :-1], "begins empty.*states is float32"),
+        ("episodes/moment/state", lambda old: old[:, :-1], "new episodes begin.*state is float32"),
+        ("episodes/moment/vector_steps", lambda old: None, "new episodes begin.*vector_steps"),
+        ("episodes/games/ended", lambda old: old[:1], "new episodes begin.*1 environments"),
+        ("episodes/sums/_total", lambda old: old[:1], "new episodes begin.*_total is float64 .1., this run has"),
+        ("episodes/progress/_bits", lambda old: old[:, :3], "new episodes begin.*_bits"),
+        ("episodes/moment/env_ids", lambda old: old + 1, "new episodes begin.*environments .1, 2."),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_forged_replay_is_refused_in_one_line_or_begins_anew(
+    real_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, value: Any, said: str
+) -> None:
+    folder = tmp_path / "step_400"
+    shutil.copytree(find_checkpoint(real_run), folder)
+    arrays = fuzz_files.numpy_arrays((folder / "replay.npz").read_bytes())
+    changed = value(arrays.pop(name))
+    (folder / "replay.npz").write_bytes(fuzz_files.npz_of(arrays | ({} if changed is None else {name: changed})))
+    reader = fuzz_files._trainer(tmp_path)
+    try:
+        reader.resume(folder)
+        assert reader._begin().batch.first.all()
+        message = caplog.text
+    except UserError as error:
+        message = str(error)
+        assert "\n" not in message and "replay.npz is damaged" in message and "delete it" in message
+    assert re.search(said, message), message
+    reader.env.close()
 
 
 YAML_BOMBS = {

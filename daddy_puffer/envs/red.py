@@ -182,7 +182,7 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         """Take over what `get_state` gave; the picture is drawn by the next step.
 
         Raises:
-            UserError: the ROM or the reward's terms are others.
+            UserError: the ROM or the reward's terms are others, or it does not run.
         """
         steps, last_wait, rng, rom = from_json(state["rest"])
         if rom != self._rom_hash:
@@ -190,7 +190,7 @@ class RedEnv(gymnasium.Env[Observation, np.int64]):
         progress = part(state, "progress")
         if len(state["returns"]) != len(self._returns) or bool(progress) != (self._progress is not None):
             raise UserError("the episodes were played with other terms of the reward")
-        self._emulator.load_state(state["machine"].tobytes(), way_back=False)
+        self._emulator.load_state(state["machine"].tobytes())
         self._steps, self.last_wait, self.np_random.bit_generator.state = steps, last_wait, rng
         self._returns = state["returns"].tolist()
         self.game_state = GameState.from_arrays(part(state, "game"))

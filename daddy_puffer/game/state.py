@@ -155,7 +155,14 @@ class GameState:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> GameState:
-        """The inverse of `to_arrays`."""
+        """The inverse of `to_arrays`.
+
+        Raises:
+            ValueError: they are of another size.
+        """
+        sizes = arrays["ram"].size, arrays["surroundings"].size
+        if sizes != (RAM_SIZE, SURROUNDING_BLOCKS**2):
+            raise ValueError(f"the game's memory and surroundings are {sizes[0]} and {sizes[1]} bytes")
         numbers = from_json(arrays["numbers"])
         return cls(ram=arrays["ram"].tobytes(), surroundings=arrays["surroundings"].tobytes(), **numbers)
 

@@ -25,13 +25,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from daddy_puffer.arrays import Arrays, Stateful, part, under
+from daddy_puffer.arrays import Arrays, Stateful, check_like, part, under
 from daddy_puffer.config import Config
 from daddy_puffer.errors import UserError
 from daddy_puffer.game.features import worth_trying
 from daddy_puffer.game.milestones import MILESTONES
 from daddy_puffer.learner.background import BackgroundLearner, LearnerDiedError
 from daddy_puffer.learner.checkpoint import (
+    REPLAY_FILE,
     load_replay,
     restore_learner,
     rng_state,
@@ -131,6 +132,9 @@ class Replay(Stateful, Protocol):
     def update_priorities(self, indices: Array, priorities: Array) -> None:
         """Take over what an update says of them."""
 
+    def check_valid(self) -> tuple[bool, str]:
+        """Whether all parts agree, as after `set_state` they may not; the reason if not."""
+
 
 class Updates(AbstractContextManager[Any], Protocol):
     """What the trainer needs of `BackgroundLearner` or `LearnerProcess`."""
@@ -204,6 +208,16 @@ class _Moment:
         parts = {name: arrays[name] for name in _BATCH_PARTS}
         batch = StepBatch(observation=part(arrays, "observation"), infos=[], **parts)
         return cls(batch, arrays["state"], int(arrays["vector_steps"]))
+
+    def check(self, like: _Moment) -> None:
+        """Compare with the arrays of one that is whole.
+
+        Raises:
+            UserError: they are of other sizes.
+        """
+        check_like(self.to_arrays(), like.to_arrays(), "the episodes under way")
+        if not np.array_equal(self.batch.env_ids, like.batch.env_ids):
+            raise UserError(f"the episodes under way are those of environments {self.batch.env_ids.tolist()}")
 
 
 class _Every:
@@ -464,14 +478,32 @@ class Trainer:
             held = load_replay(path)
             if held is None:
                 return False
-            self.replay.set_state(part(held, "replay"))
+            self._fill(held)
         except UserError as error:
             _log.warning("the replay begins empty: %s", error)
             return False
-        if self._teaching is not None:
-            self._teaching.set_state(part(held, "teaching"))
+        except Exception as error:  # what a damaged array makes numpy raise, half of it may have been taken over
+            file = path / REPLAY_FILE
+            raise UserError(f"{file} is damaged ({error!r}): delete it, and the replay begins empty") from error
         self._episodes_held = part(held, "episodes")
         return True
+
+    def _fill(self, held: Arrays) -> None:
+        """Take over what `_held` wrote down, but for the episodes under way.
+
+        Raises:
+            UserError: it is of other settings; nothing has been changed then.
+            ValueError: it is damaged; so may many others.
+        """
+        self.replay.set_state(part(held, "replay"))
+        valid, reason = self.replay.check_valid()
+        if not valid:
+            raise ValueError(reason)
+        for name, rows in held.items():
+            if name.endswith("/rows/action") and rows.max(initial=0) >= self.env.num_actions:
+                raise ValueError(f"action {rows.max()} of {self.env.num_actions}")
+        if self._teaching is not None:
+            self._teaching.set_state(part(held, "teaching"))
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Everything of a checkpoint but the networks."""
@@ -535,25 +567,30 @@ class Trainer:
             batch = self.env.reset(seed)
         if self._episodes_held:
             try:
-                return self._go_on(self._episodes_held)
+                return self._go_on(self._episodes_held, batch)
             except UserError as error:
                 _log.warning("new episodes begin: %s", error)
+            except Exception as error:  # what a damaged array makes numpy raise
+                _log.warning("new episodes begin: those of the checkpoint are damaged: %r", error)
             with self._timers("env"):
                 batch = self.env.reset(seed)
         batch = self._with_rnd(batch)
         self._take(batch)
         return _Moment(batch, self.learner.initial_state(self.env.num_envs), 0)
 
-    def _go_on(self, held: Arrays) -> _Moment:
-        """In the midst of the episodes that `_held` wrote down.
+    def _go_on(self, held: Arrays, begun: StepBatch) -> _Moment:
+        """In the midst of the episodes that `_held` wrote down; `begun` is what a reset has just returned.
 
         Raises:
             UserError: they are of other environments.
+            ValueError: they are damaged; so may many others.
         """
+        moment = _Moment.from_arrays(part(held, "moment"))
+        moment.check(_Moment(begun, self.learner.initial_state(self.env.num_envs), 0))
         self.env.set_state(part(held, "games"))
         self._episodes.set_state(part(held, "sums"))
         self.progress.set_state(part(held, "progress"))
-        return _Moment.from_arrays(part(held, "moment"))
+        return moment
 
     def _take(self, batch: StepBatch) -> list[EpisodeRecord]:
         """Sum up and believe; returns the episodes that ended."""

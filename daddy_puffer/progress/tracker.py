@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from daddy_puffer.arrays import Arrays
+from daddy_puffer.arrays import Arrays, check_like
 from daddy_puffer.config import ProgressConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.progress.alarms import MilestoneAlarm
@@ -135,7 +135,15 @@ class ProgressTracker:
         return {**bits, **{name: getattr(self, name) for name in _BY_ENV}}
 
     def set_state(self, state: Arrays) -> None:
-        """Take over what `get_state` gave, of as many environments."""
+        """Take over what `get_state` gave.
+
+        Raises:
+            UserError: it is of other environments; nothing has been changed then.
+        """
+        like = {name: getattr(self, name) for name in _BY_ENV}
+        if "_bits" in state:  # there are none before the first step
+            like["_bits"] = np.packbits(np.zeros_like(self._spawned_with), axis=1)
+        check_like(state, like, "the episodes under way")
         self._bits = state.get("_bits")
         for name in _BY_ENV:
             getattr(self, name)[:] = state[name]

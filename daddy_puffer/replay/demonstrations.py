@@ -178,6 +178,10 @@ class DemoReplay:
         """Whether all parts agree; the reason if not."""
         if self._ring.count > self._ring.rows:
             return False, f"{self._ring.count} rows were written, {self._ring.rows} fit"
+        if not self._place.shape == self._starts.shape == self._states.shape[:1]:
+            return False, "not every sequence has its place and its state"
+        if self.sequences and min(self._starts.min(), self._place.min()) < 0:
+            return False, "a sequence starts before the first row"
         if self.sequences and self._starts.max() + self.length > self._ring.count:
             return False, "a sequence reaches beyond the last row"
         return self._ring.check_valid()

@@ -73,6 +73,11 @@ class MixedReplay:
         self.demos.set_state(part(state, "demos"))
         self._rng.bit_generator.state = from_json(state["rng"])
 
+    def check_valid(self) -> tuple[bool, str]:
+        """Whether all parts of both agree; the reason if not."""
+        valid, reason = self.own.check_valid()
+        return self.demos.check_valid() if valid else (valid, reason)
+
 
 def _side_by_side(own: SequenceBatch, demos: SequenceBatch) -> SequenceBatch:
     """One batch of both."""

@@ -25,6 +25,7 @@ from daddy_puffer.types import MOST_VISITED, PACKED_WIDTH, SCREEN_HEIGHT, VISITE
 _FRAME_BYTES = SCREEN_HEIGHT * PACKED_WIDTH
 _VISITED_CELLS = VISITED_SHAPE[0] * VISITED_SHAPE[1]
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
+_MOST_ROWS = 1 << 48  # that anybody writes
 _ALIGNMENT = 64  # bytes, a cache line
 
 Fields = dict[str, tuple[tuple[int, ...], type[np.generic]]]  # shape and type of a row's fields
@@ -124,8 +125,11 @@ class RowRing:
 
         Raises:
             UserError: it is of another size.
+            ValueError: its number of rows cannot be.
         """
         count = int(state["count"])
+        if not 0 <= count < _MOST_ROWS:
+            raise ValueError(f"{count} rows")
         held = min(count, self.rows)
         for name, array in self.arrays.items():
             saved = state[name]

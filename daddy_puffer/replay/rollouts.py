@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from daddy_puffer.arrays import Arrays, as_json, from_json, part, under
+from daddy_puffer.arrays import Arrays, as_json, check_like, from_json, part, under
 from daddy_puffer.config import ReplayConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.replay.return_filter import returns_above
@@ -123,10 +123,17 @@ class Rollouts:
         """
         if "queue" not in state:
             raise UserError("the saved replay is of another replay.kind, or has demonstrations: resume with the same")
-        if state["states"].shape != self._states.shape:
-            sizes = list(state["states"].shape), list(self._states.shape)
-            raise UserError(f"the saved recurrent states are {sizes[0]}, this run has {sizes[1]}: resume with the same")
+        check_like({"states": state["states"]}, {"states": self._states}, "the saved rollouts")
         self._ring.set_state(part(state, "rows"))
         self._states[:] = state["states"]
         self._rng.bit_generator.state = from_json(state["rng"])
         self._number, self._queue, self._kept = int(state["number"]), state["queue"], state["kept"]
+
+    def check_valid(self) -> tuple[bool, str]:
+        """Whether all parts agree; the reason if not."""
+        for name, envs in (("queue", self._queue), ("kept", self._kept)):
+            if envs.ndim != 1 or not np.isin(envs, np.arange(self.num_envs)).all():
+                return False, f"{name} are no numbers of {self.num_envs} environments"
+        if not len(self._kept):
+            return False, "no environment is kept"
+        return self._ring.check_valid()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from daddy_puffer.arrays import Arrays, as_json, from_json, part, under
+from daddy_puffer.arrays import Arrays, as_json, check_like, from_json, part, under
 from daddy_puffer.config import ReplayConfig
 from daddy_puffer.errors import UserError
 from daddy_puffer.numerics.priorities import importance_weights
@@ -211,6 +211,9 @@ class SequenceReplay:
         if not np.array_equal(state["layout"], self._layout):
             named = [dict(zip(_LAYOUT, layout.tolist(), strict=True)) for layout in (state["layout"], self._layout)]
             raise UserError(f"the saved replay has {named[0]}, this run {named[1]}: resume with the same settings")
+        mine = self.get_state()
+        names = [name for name in ("states", "max_priority", "priorities") if name in mine]
+        check_like({name: state[name] for name in names}, {name: mine[name] for name in names}, "the saved replay")
         self._ring.set_state(part(state, "rows"))
         self._states[:] = state["states"]
         self._max_priority = float(state["max_priority"])

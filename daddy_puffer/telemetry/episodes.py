@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from daddy_puffer.arrays import Arrays
+from daddy_puffer.arrays import Arrays, check_like
 from daddy_puffer.telemetry.records import EpisodeRecord
 from daddy_puffer.types import Array, StepBatch
 
@@ -57,7 +57,12 @@ class EpisodeTracker:
         return {**{name: getattr(self, name) for name in _BY_ENV}, "next": np.array(self.next_episode_id)}
 
     def set_state(self, state: Arrays) -> None:
-        """Take over what `get_state` gave, of as many environments."""
+        """Take over what `get_state` gave.
+
+        Raises:
+            UserError: it is of other environments; nothing has been changed then.
+        """
+        check_like(state, self.get_state(), "the episodes under way")
         for name in _BY_ENV:
             getattr(self, name)[:] = state[name]
         self.next_episode_id = int(state["next"])

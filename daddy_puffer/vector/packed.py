@@ -83,10 +83,24 @@ class PackedEnv(GymnasiumPufferEnv):
             raise UserError(f"the episodes were played with {', '.join(saved)}, this run has {', '.join(layers)}")
         try:
             for name, layer in layers.items():
-                layer.set_state(part(state, name))
+                own = part(state, name)
+                _check_kinds(name, own, layer.get_state())
+                layer.set_state(own)
             self.done = bool(state["done"])
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise UserError(f"the episodes were written down by another version: {error!r}") from error
+
+
+def _check_kinds(layer: str, state: Arrays, mine: Arrays) -> None:
+    """What a layer wrote down is of the kinds that it has itself; how long an episode was may differ.
+
+    Raises:
+        UserError: it is not.
+    """
+    for name in state.keys() & mine.keys():
+        found, wanted = (f"{array.dtype} of {array.ndim} dimensions" for array in (state[name], mine[name]))
+        if found != wanted:
+            raise UserError(f"the {name} of {layer.split('.')[-1]} is {found}, this run has {wanted}")
 
 
 def _layers(env: AnyEnv) -> dict[str, Any]:
