@@ -29,7 +29,7 @@ import numpy as np
 
 from daddy_puffer.config import Config, CurriculumConfig, EnvConfig, ReplayConfig, TrainConfig, save_config
 from daddy_puffer.errors import UserError
-from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint
+from daddy_puffer.learner.checkpoint import find_checkpoint, load_checkpoint, load_replay
 from daddy_puffer.swarm import StateRegistry
 from daddy_puffer.telemetry.live import LiveReader
 from daddy_puffer.vector import RedFactory
@@ -42,7 +42,7 @@ ORPHAN_SECONDS = 20.0  # in which workers must have noticed that their trainer i
 START_SECONDS = 120.0  # until a life has taken steps, on a busy machine
 
 
-def make_config(runs: Path, total_steps: int) -> Config:
+def make_config(runs: Path, total_steps: int, save_replay: bool = False) -> Config:
     """Small, with all that a run keeps."""
     return Config(
         env=EnvConfig(max_steps=30),
@@ -50,7 +50,7 @@ def make_config(runs: Path, total_steps: int) -> Config:
         curriculum=CurriculumConfig(mode="mixture", cell_size=2, episode_steps=EPISODE_STEPS, max_states=100_000),
         train=TrainConfig(num_envs=ENVS, num_workers=2, total_steps=total_steps, log_interval=LOG_INTERVAL,
                           save_interval=SAVE_INTERVAL, step_log_interval=1, live_interval=0.001, record_episodes="all",
-                          device="cpu", run_name="run", runs_dir=str(runs)),
+                          save_replay=save_replay, device="cpu", run_name="run", runs_dir=str(runs)),
     )  # fmt: skip
 
 
@@ -73,8 +73,8 @@ class Kill:
 class Run:
     """One run, its lives and what is wrong with it."""
 
-    def __init__(self, runs: Path) -> None:
-        self.runs, self.folder = runs, runs / "run"
+    def __init__(self, runs: Path, save_replay: bool) -> None:
+        self.runs, self.folder, self.save_replay = runs, runs / "run", save_replay
         self.wrong: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0  # seconds since the epoch
@@ -82,7 +82,7 @@ class Run:
     def start(self, total_steps: int) -> None:
         """A new life: the first one begins the run, others go on from its newest checkpoint."""
         file = self.runs / "config.yaml"
-        save_config(make_config(self.runs, total_steps), file)
+        save_config(make_config(self.runs, total_steps, self.save_replay), file)
         command = [sys.executable, "-m", "daddy_puffer.train_big", "--config", str(file)]
         if checkpoint_steps(self.folder):
             command += ["--resume", str(self.folder)]
@@ -159,6 +159,8 @@ class Run:
             try:
                 if load_checkpoint(path)["step"] != step:
                     self.wrong.append(f"{path.name} holds another step")
+                if self.save_replay and step == newest(self.folder) and load_replay(path) is None:
+                    self.wrong.append(f"{path.name} has no replay")
             except UserError as error:
                 self.wrong.append(str(error))
         if checkpoint_steps(self.folder):
@@ -278,12 +280,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save-replay", action="store_true", help="and go on in the midst of the episodes")
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
-        run = Run((options.keep or Path(temporary)).resolve())
+        run = Run((options.keep or Path(temporary)).resolve(), options.save_replay)
         run.runs.mkdir(exist_ok=True)
         print(
             "| kill | moment | life began at | step | newest checkpoint | steps lost | orphans gone after | temporary |"
