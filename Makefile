@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.10 or 3.11 is needed: install it, or make python3.11 reachable in PATH"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip -c constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt --build-constraint constraints.txt -e '.[dev,wandb]'
+	$(BIN)/python -m pip install -q -c constraints.txt --build-constraint constraints.txt -e '.[dev,wandb,sweep]'
 	@touch $@
 
 demo: $(STAMP)
