@@ -37,6 +37,11 @@ DIFFERENCES = {
         "demos": {"folder": "demos/cascade", "ratio": 0.25, "anneal_steps": 300_000, "warm_up_updates": 2000},
         "exploration": {"talk_chance": 0.5, "from_states": 0.4, "epsilon_start": 0.1},
     },
+    "progress.yaml": {
+        "env": {"init_state": "power_on", "action_freq": 30},
+        "progress_reward": {"model": "runs/order"},
+        "learner": {"learning_rate": 0.001, "gamma": 0.99, **TRACES},
+    },
     "pqn.yaml": {
         "replay": {"kind": "rollouts", "burn_in": 0, "sequence_length": 32},
         "learner": {"target_network": False, "trace_decay": 0.65, "cut_traces": False, "replay_ratio": 2.0},
