@@ -498,7 +498,8 @@ def make_trainer(host: ModuleType, original: Any, /, *args: Any, **kwargs: Any) 
     Raises:
         UserError: sizes that the host would stumble over later, or an unknown algorithm.
     """
-    given = inspect.signature(original).bind(*args, **kwargs).arguments
+    bound = inspect.signature(original).bind(*args, **kwargs)
+    given = bound.arguments
     config, vecenv = given["config"], given["vecenv"]
     algorithm = config.get("algorithm", "q") if _is_ours(given["policy"]) else "ppo"
     if algorithm not in ("q", "ppo"):
@@ -510,8 +511,7 @@ def make_trainer(host: ModuleType, original: Any, /, *args: Any, **kwargs: Any) 
 
         trainer = HostedTrainer(host, original, *args, **kwargs)
     else:
-        trainer = original(*args, **kwargs)
-        _bootstrap(trainer, vecenv)
+        trainer = _ppo(original, bound)
         if _is_ours(given["policy"]):
             _filter_segments(trainer, config)
     if not hasattr(trainer, "archive_path"):  # the host prints it after a migration, archive or not
@@ -519,15 +519,26 @@ def make_trainer(host: ModuleType, original: Any, /, *args: Any, **kwargs: Any) 
     return trainer
 
 
-def _bootstrap(trainer: Any, vecenv: Any) -> None:
-    """Where our wrappers say that an episode was truncated, whatever the policy."""
-    from daddy_puffer.learner.hosted_ppo import bootstrap_truncations
+def _ppo(original: Any, bound: inspect.BoundArguments) -> Any:
+    """The host's own trainer; where our wrappers say what happens, whatever the policy, it bootstraps truncations.
 
-    if not hasattr(trainer, "experience"):
-        return
+    And what happens is logged.
+    """
+    from daddy_puffer.learner.hosted import LEDGER, WatchedVecenv, make_ppo_logs
+    from daddy_puffer.learner.hosted_logs import keep_logs
+    from daddy_puffer.learner.hosted_ppo import bootstrap_truncations
+    from daddy_puffer.policies.hosted import KEYS
+
+    vecenv = bound.arguments["vecenv"]
     row_type = vecenv.driver_env.emulated.emulated_observation_dtype
-    if "episode" in (row_type.names or ()):
+    if not {*KEYS, LEDGER} <= set(row_type.names or ()):
+        return original(*bound.args, **bound.kwargs)
+    watched = bound.arguments["vecenv"] = WatchedVecenv(vecenv)
+    trainer = original(*bound.args, **bound.kwargs)
+    if hasattr(trainer, "experience"):
         bootstrap_truncations(trainer, row_type)
+        keep_logs(trainer, make_ppo_logs(trainer, watched))
+    return trainer
 
 
 def _filter_segments(trainer: Any, config: Any) -> None:

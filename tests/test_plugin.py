@@ -765,7 +765,9 @@ def test_which_trainer_is_made(
     monkeypatch: pytest.MonkeyPatch, policy: str, settings: dict[str, Any], kind: type
 ) -> None:
     monkeypatch.setattr("daddy_puffer.learner.hosted.HostedTrainer", RecordedOurs)
-    host, vecenv, config = ModuleType("host"), SimpleNamespace(agents_per_batch=4), train_settings(**settings)
+    plain = SimpleNamespace(emulated=SimpleNamespace(emulated_observation_dtype=np.dtype(np.uint8)))
+    vecenv = SimpleNamespace(agents_per_batch=4, driver_env=plain)  # without our wrappers
+    host, config = ModuleType("host"), train_settings(**settings)
     network = torch.nn.Sequential(hosted()[0] if policy == "ours" else torch.nn.Linear(2, 2))
     made = plugin.make_trainer(host, Recorded, "name", config, vecenv, policy=network)
     assert type(made) is kind

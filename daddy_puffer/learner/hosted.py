@@ -42,9 +42,9 @@ from torch import Tensor, nn
 from daddy_puffer.config import Config, load_config
 from daddy_puffer.envs.rom import is_practice_rom
 from daddy_puffer.errors import UserError
-from daddy_puffer.game.features import FEATURES, worth_trying
-from daddy_puffer.game.maps import map_name
+from daddy_puffer.game.features import worth_trying
 from daddy_puffer.learner.background import LearnerDiedError
+from daddy_puffer.learner.hosted_logs import MOVED, Endings, PpoLogs, SampledSteps
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.live_samples import ScatteredLooks
 from daddy_puffer.learner.process import make_updates
@@ -67,8 +67,6 @@ LOG_PERIOD_SECONDS = 5.0  # between two rows for wandb, as in the host
 GREEDY_TEMPERATURE = 1e-4  # of the saved policy where exploration has none: the host samples its actions
 SECTIONS = ("replay", "learner", "demos", "exploration", "progress")  # of ours in the host's `train` section
 NOT_HERE = ("folder", "own_way", "own_wins")  # of `demos`: they need environments of our own
-MAP = [name for name, _ in FEATURES].index("map_id")
-MOVED = -1  # where another number of a save state would stand: an episode that begins where the host moved it
 # The host reserves memory for a batch of its own learner and may compile its policy: neither is used.
 UNUSED = {"batch_size": 1, "minibatch_size": 1, "bptt_horizon": 1, "compile": False}
 
@@ -118,6 +116,7 @@ class WatchedVecenv:
         self._moved = np.zeros(vecenv.num_agents, bool)
         self._start = np.uint8(0xFF)  # u8 [bytes] milestones that every episode so far began with
         self.batch: StepBatch | None = None
+        self.seen: Callable[[StepBatch], object] = lambda batch: None  # called with each
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the environment's own."""
@@ -143,6 +142,7 @@ class WatchedVecenv:
             env_ids=ids,
             infos=list(infos),
         )
+        self.seen(self.batch)
         return given
 
     def _first(self, episode: Array, ids: Array) -> Array:
@@ -251,10 +251,7 @@ class StepwiseTrainer(Trainer):
         self._weights |= weights or {}
         self.emit: Callable[[Record], object] = lambda record: None  # called with everything that is to be logged
         self._begun = False
-        self._rows_seen = np.zeros(num_envs, np.int64)
-        self._map = np.zeros(num_envs, np.int64)  # where each environment was last
-        self._badges = np.zeros(num_envs, np.int64)  # their bits: the first eight milestones
-        self._spawn = np.zeros(num_envs, np.int64)
+        self._endings, self._sampled = Endings(num_envs), SampledSteps(num_envs, config.train.step_log_interval)
         self._state = learner.initial_state(num_envs)
         self._rows = RowQueues(num_envs)
         self._explorers = [self._exploration] if together else [self._explorer(env_id) for env_id in range(num_envs)]
@@ -328,45 +325,15 @@ class StepwiseTrainer(Trainer):
 
     def _log(self, batch: StepBatch) -> None:
         """Sum up, believe, sample, and let those who watch see."""
-        for record in self._take(replace(batch, infos=self._endings(batch))):
+        for record in self._take(self._endings.add_to(batch)):
             self.emit(record)
-        ids, interval, step = batch.env_ids, self.config.train.step_log_interval, self.counters.steps
+        step = self.counters.steps
         self.after_step(batch, step, self._episodes.episode_ids)
-        if not interval:
-            return
-        self._rows_seen[ids] += 1
-        due = self._rows_seen[ids] % interval == 0
+        due = self._sampled.due(batch.env_ids)
         if due.any():
             rows = step_rows(batch, step, self._episodes.episode_ids, self.progress, due)
             if rows is not None:
                 self.emit(rows)
-
-    def _endings(self, batch: StepBatch) -> list[dict[str, Any]]:
-        """What our own environment says when its episode ends, which the host's infos do not tell apart by environment.
-
-        Of an episode that was cut off it is what was seen last.
-        """
-        ids, ended = batch.env_ids, batch.terminated | batch.truncated
-        endings = [self._ending(env) for env in ids[batch.first]]
-        self._map[ids] = batch.observation["structured"][:, MAP]
-        self._badges[ids] = batch.observation["milestones"][:, 0]
-        self._spawn[ids] = batch.observation["episode"][:, SPAWN_FIELD]
-        if ended.any():
-            tags = [info["savestate_tag"] for info in batch.infos if "savestate_tag" in info]  # in the rows' order
-            if len(tags) != ended.sum():
-                tags = [""] * len(ids)
-            endings += [self._ending(env, tag) for env, tag in zip(ids[ended], tags, strict=False)]
-        return endings
-
-    def _ending(self, env: int, tag: str = "") -> dict[str, Any]:
-        spawn = int(self._spawn[env])
-        unnamed = {0: "", MOVED: "moved"}.get(spawn, f"state_{spawn}")
-        return {
-            "env_id": int(env),
-            "badges": int(self._badges[env]).bit_count(),
-            "map": map_name(int(self._map[env])),
-            "savestate_tag": tag or unnamed,
-        }
 
     def _with_curiosity(self, batch: StepBatch) -> StepBatch:
         with torch.enable_grad():  # the host acts without
@@ -618,6 +585,22 @@ def make_stepwise(train: DictConfig, vecenv: Any, policy: nn.Module) -> Stepwise
     )
 
 
+def make_ppo_logs(trainer: Any, vecenv: WatchedVecenv) -> PpoLogs:
+    """Logs of the host's own `trainer`, whose environments are `vecenv`.
+
+    Raises:
+        UserError: a setting is wrong, or the folder of the run cannot be written to.
+    """
+    env = vecenv.driver_env.env
+    stack, count = env.observation_space.spaces["frames"].shape[0], int(vecenv.num_agents)
+    network = next((part for part in trainer.policy.modules() if isinstance(part, HierQ)), None)
+    paid = paid_by_wrappers(env)
+    config = _played(hosted_config(trainer.config, num_envs=count, frame_stack=stack), env, network, paid)
+    logs = PpoLogs(trainer, config, paid, count)
+    vecenv.seen = logs.see
+    return logs
+
+
 def paid_by_wrappers(env: Any) -> dict[str, float]:
     """Weight by source of the curiosity that our wrappers around `env` pay."""
     kinds = {RND: "rnd", Novelty: "novelty", Bayes: "bayes"}
@@ -629,12 +612,12 @@ def paid_by_wrappers(env: Any) -> dict[str, float]:
     return found
 
 
-def _played(config: Config, env: Any, network: HierQ, paid: Mapping[str, float]) -> Config:
+def _played(config: Config, env: Any, network: HierQ | None, paid: Mapping[str, float]) -> Config:
     """The settings with what the host's environment and policy say of themselves, for `config.yaml`."""
     intrinsic = replace(
         config.intrinsic, novelty_weight=paid.get("novelty", 0.0), bayes_weight=paid.get("bayes", 0.0)
     )  # of RND there is the trainer's own weight: the wrapper's would have it paid twice
-    config = replace(config, intrinsic=intrinsic, policy=network.config)
+    config = replace(config, intrinsic=intrinsic, policy=network.config if network else config.policy)
     game = owner(env, "rom_path")
     rom = getattr(game, "rom_path", None)
     if rom is None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -484,7 +484,9 @@ class Trainer:
             return False
         except Exception as error:  # what a damaged array makes numpy raise, half of it may have been taken over
             file = path / REPLAY_FILE
-            raise UserError(f"{file} is damaged ({error!r}): delete it, and the replay begins empty") from error
+            raise UserError(
+                f"{file} is damaged, or of another version ({error!r}): delete it, and the replay begins empty"
+            ) from error
         self._episodes_held = part(held, "episodes")
         return True
 
@@ -704,11 +706,7 @@ class Trainer:
         }
         if c.learning_steps:
             values["replay/ratio"] = c.trained_rows / c.learning_steps
-        if self._recent:
-            values["rollout/return_mean"] = np.mean([e.return_total for e in self._recent])
-            values["rollout/return_env_mean"] = np.mean([e.return_env for e in self._recent])
-            values["rollout/length_mean"] = np.mean([e.length_steps for e in self._recent])
-            values["rollout/badges_mean"] = np.mean([e.badges for e in self._recent])
+        values |= episode_means(self._recent)
         if window.ages:
             values["replay/age"] = np.mean(window.ages)
         if self.config.replay.return_filter < 1.0:
@@ -722,9 +720,7 @@ class Trainer:
 
     def _curiosity(self, window: _Window) -> dict[str, float]:
         """Mean unweighted bonus of a step, of the sources that are used."""
-        sums = window.ledger[1:] / max(1, window.steps)
-        used = zip(self._weights.items(), sums, strict=True)
-        values = {f"{name}/reward_per_step": float(value) for (name, weight), value in used if weight}
+        values = bonus_means(self._weights, window.ledger[1:] / max(1, window.steps))
         if self.env.visits is not None:
             values["novelty/cells"] = float(len(self.env.visits.state_dict()["index"]))
         return values
@@ -754,6 +750,24 @@ class Trainer:
     def _kept(self) -> str:
         """What is left to go on from, for a message."""
         return f"the last good checkpoint is {self.last_checkpoint}" if self.last_checkpoint else "no checkpoint yet"
+
+
+def episode_means(recent: Collection[EpisodeRecord]) -> dict[str, float]:
+    """What the newest episodes came to; nothing before the first."""
+    if not recent:
+        return {}
+    return {
+        "rollout/return_mean": float(np.mean([e.return_total for e in recent])),
+        "rollout/return_env_mean": float(np.mean([e.return_env for e in recent])),
+        "rollout/length_mean": float(np.mean([e.length_steps for e in recent])),
+        "rollout/badges_mean": float(np.mean([e.badges for e in recent])),
+    }
+
+
+def bonus_means(weights: Mapping[str, float], bonuses: Array) -> dict[str, float]:
+    """Mean unweighted bonus of a step, of the sources that are used; `bonuses` f64 `[3]` by source."""
+    used = zip(weights.items(), bonuses, strict=True)
+    return {f"{name}/reward_per_step": float(value) for (name, weight), value in used if weight}
 
 
 def _count(value: Any) -> int:

@@ -18,6 +18,7 @@ import torch
 from omegaconf import OmegaConf
 from upstream_stand_in.runs import HOST_REWARD, OURS, ROOT, Host
 
+from daddy_puffer.envs.rom import PRACTICE_ROM, packaged
 from daddy_puffer.report.runs import load_run
 
 upstream = pytest.importorskip("pokemonred_puffer", reason="pokemonred_puffer is not importable here")
@@ -210,6 +211,36 @@ def test_logs_of_episodes_that_end_and_the_report_of_them(host: Host, vectorizat
     assert 0.5 < len(run.steps) / (steps / 10) < 1.5
     told = host.run("-m", "daddy_puffer", "report", str(folder))
     assert told.returncode == 0 and (folder / "report.html").stat().st_size > 1e5, told.stderr
+
+
+@pytest.mark.parametrize("policy", [OURS, ()], ids=["ours", "theirs"])
+def test_logs_of_the_hosts_own_ppo_whatever_the_policy(host: Host, policy: tuple[str, ...]) -> None:
+    sizes = {"batch_size": 256, "minibatch_size": 64, "bptt_horizon": 8}
+    configure(host, algorithm="ppo", total_timesteps=1024, swarm=False, step_log_interval=10, **sizes)
+    config = OmegaConf.load(host.folder / "config.yaml")
+    config.env.max_steps = 60
+    config.policies = OmegaConf.load(host.package_folder / "config.yaml").policies
+    OmegaConf.save(config, host.folder / "config.yaml")
+    options = ("-w", "daddy_puffer.explore", "-r", HOST_REWARD, "--rom-path", str(packaged(PRACTICE_ROM)))
+    done(host.train(*policy, *options, "--vectorization", "multiprocessing", seconds=400))
+    (folder,) = host.folder.glob("runs/*")
+    run = load_run(folder)
+    episodes, steps = run.episodes, run.last_step
+    assert steps - 60 * ENVS < episodes.length_steps.sum() <= steps <= 1024 and (episodes.length_steps == 60).all()
+    kept = {path.stem for path in host.folder.glob("savestates/*/*.json")}
+    assert set(episodes.savestate_tag) - {""} <= kept
+    assert run.has_stopped and run.is_practice and run.progress.of("Boulder").beta[-1] > 1.0
+    columns = run.metrics.columns
+    assert len(run.metrics) == 4 and np.isfinite(columns["learner/policy_loss"]).all()
+    assert columns["weight/novelty"].tolist() == [0.1] * 4 and (columns["novelty/reward_per_step"] > 0).all()
+    np.testing.assert_allclose(columns["rollout/return_env_mean"][-1], episodes.return_env.mean(), rtol=1e-4)
+    assert 0.5 < len(run.steps) / (steps / 10) < 1.5 and (folder / "live").is_dir()
+    told = host.run("-m", "daddy_puffer", "report", str(folder))
+    assert told.returncode == 0 and (folder / "report.html").stat().st_size > 1e5, told.stderr
+    meta = json.loads((folder / "meta.json").read_text())
+    assert meta["trainer"] == "ppo" and meta["parameters"] > 100_000 and ("HierQ" in meta["policy"]) == bool(policy), (
+        meta
+    )
 
 
 @pytest.mark.parametrize(
