@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,8 @@ class PpoLogs:
     def report(self) -> None:
         """A row of what was measured in the epoch, and what is believed of the milestones."""
         if not self._steps_before:  # its policies make some of their parameters when they see something first
-            write_meta(self._folder, parameters=sum(each.numel() for each in self._trainer.policy.parameters()))
+            with suppress(OSError):  # a full disk does not stop the training
+                write_meta(self._folder, parameters=sum(each.numel() for each in self._trainer.policy.parameters()))
         now, steps = time.perf_counter(), self._steps - self._steps_before
         each = max(1, steps)
         values: dict[str, Any] = {
