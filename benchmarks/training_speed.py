@@ -5,8 +5,9 @@ Run: `PYTHONPATH=<checkout of pokemonred_puffer> python benchmarks/training_spee
 runs in. The runners take turns on the same cores, 8 games in 2 worker processes each, the practice cartridge from its
 start: (1) our vectorized environment with random buttons and no learner; (2) a training run of ours with
 `configs/explore.yaml`, what learns most, everything on, measured after learning has begun; (3) upstream's train.py as
-shipped but for the device, the number of environments and the size of an epoch, measured after its first epoch. Prints
-a Markdown table: medians over rounds, and the ratios within each round.
+shipped but for the device, the number of environments and the size of an epoch, measured after its first epoch; (4) the
+same with its games in the trainer's own process and one thread, for processes that wait take time where cores are few.
+Prints a Markdown table: medians over rounds, and of the ratios within each round.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from pathlib import Path
 import pokemonred_puffer
 from omegaconf import OmegaConf
 from pokemonred_puffer import cleanrl_puffer, train
-rom, state, folder, seconds = sys.argv[1:5]
+rom, state, folder, seconds, vectorization = sys.argv[1:6]
 config = OmegaConf.load(Path(pokemonred_puffer.__file__).parents[1] / "config.yaml")
 config.env.state_dir, config.env.init_state = str(Path(state).parent), Path(state).stem
 config.train = OmegaConf.merge(config.train, {
@@ -59,7 +60,7 @@ def timed(self):
         print(json.dumps((last - first) / (ended - began)), flush=True)
         self.config.total_timesteps = 0
 cleanrl_puffer.CleanPuffeRL.train = timed
-sys.argv = ["train", "train", "--config", str(path), "--rom-path", rom, "-w", "none"]
+sys.argv = ["train", "train", "--config", str(path), "--rom-path", rom, "-w", "none", "--vectorization", vectorization]
 train.app()
 """
 
@@ -95,14 +96,15 @@ def ours(config: Path, seconds: float) -> float:
     return len(late) / sum(1 / speed for _, speed in late)  # intervals are of equal steps
 
 
-def theirs(python: str, seconds: float) -> float:
+def theirs(python: str, seconds: float, vectorization: str = "multiprocessing", **environment: str) -> float:
     """pokemonred_puffer's own training."""
     rom, state = packaged(PRACTICE_ROM), packaged(PRACTICE_START)
     with tempfile.TemporaryDirectory() as folder:
         source = THEIRS.replace("ENVS", str(ENVS)).replace("WORKERS", str(WORKERS))
-        command = [python, "-c", source, str(rom), str(state), folder, str(seconds)]
+        command = [python, "-c", source, str(rom), str(state), folder, str(seconds), vectorization]
         # in a folder of its own: pokemonred_puffer leaves files where it is started
-        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder, env=dict(os.environ))
+        known = {**os.environ, **environment}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder, env=known)
     return float(next(line for line in reversed(done.stdout.splitlines()) if line.replace(".", "").isdigit()))
 
 
@@ -116,7 +118,9 @@ def main() -> None:
     options = parser.parse_args()
     runners = {"no learner": without_learner, "train_big": lambda seconds: ours(options.config, seconds)}
     if options.upstream_python:
-        runners["upstream's PPO"] = lambda seconds: theirs(options.upstream_python, seconds)
+        python = options.upstream_python
+        runners["upstream's PPO"] = lambda seconds: theirs(python, seconds)
+        runners["the same, one process"] = lambda seconds: theirs(python, seconds, "serial", OMP_NUM_THREADS="1")
     speeds: dict[str, list[float]] = {name: [] for name in runners}
     for number in range(options.rounds):
         for name, measure in runners.items():
