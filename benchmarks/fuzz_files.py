@@ -486,14 +486,8 @@ KINDS = (
     of_registry(name="registry: actions, sidecar forged", mutators=NPZ, pattern="savestates/*.npz", signs=True),
     of_registry(name="registry: outcomes", mutators=TEXT, pattern="savestates/outcomes/*.jsonl"),
     of_resume(name="checkpoint: state.pt", mutators=TORCH, pattern="checkpoints/step_4*/state.pt"),
-    Kind(
-        name="checkpoint: replay.npz",
-        mutators=NPZ,
-        pattern="checkpoints/step_4*/replay.npz",
-        load=load_saved_replay,
-        given=".",
-        copied=("checkpoints/step_4*/*",),
-        needs=_trainer,
+    of_resume(
+        name="checkpoint: replay.npz", mutators=NPZ, pattern="checkpoints/step_4*/replay.npz", load=load_saved_replay
     ),
     of_resume(name="checkpoint: config.yaml", mutators=YAML, pattern="checkpoints/step_4*/config.yaml"),
     Kind(

@@ -48,7 +48,6 @@ from daddy_puffer.learner.hosted_logs import MOVED, Endings, PpoLogs, SampledSte
 from daddy_puffer.learner.learner import Learner
 from daddy_puffer.learner.live_samples import ScatteredLooks
 from daddy_puffer.learner.process import make_updates
-from daddy_puffer.learner.step_samples import step_rows
 from daddy_puffer.learner.trainer import Replay, Trainer, TrainingDivergedError, Updates
 from daddy_puffer.policies.exploration import RepeatedExploration
 from daddy_puffer.policies.hierq import HierQ
@@ -329,11 +328,9 @@ class StepwiseTrainer(Trainer):
             self.emit(record)
         step = self.counters.steps
         self.after_step(batch, step, self._episodes.episode_ids)
-        due = self._sampled.due(batch.env_ids)
-        if due.any():
-            rows = step_rows(batch, step, self._episodes.episode_ids, self.progress, due)
-            if rows is not None:
-                self.emit(rows)
+        rows = self._sampled.rows(batch, step, self._episodes.episode_ids, self.progress)
+        if rows is not None:
+            self.emit(rows)
 
     def _with_curiosity(self, batch: StepBatch) -> StepBatch:
         with torch.enable_grad():  # the host acts without

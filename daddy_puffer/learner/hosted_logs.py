@@ -25,7 +25,7 @@ from daddy_puffer.learner.live_samples import ScatteredLooks
 from daddy_puffer.learner.step_samples import step_rows
 from daddy_puffer.learner.trainer import RECENT_EPISODES, bonus_means, episode_means
 from daddy_puffer.progress.tracker import ProgressTracker
-from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, Telemetry
+from daddy_puffer.telemetry import EpisodeRecord, EpisodeTracker, Event, Interval, StepRows, Telemetry
 from daddy_puffer.telemetry.live import LiveWriter
 from daddy_puffer.telemetry.run_folder import open_logs, open_run_folder, write_meta
 from daddy_puffer.types import SPAWN_FIELD, Array, StepBatch
@@ -75,11 +75,16 @@ class SampledSteps:
         """`interval` 0: never."""
         self._interval, self._seen = interval, np.zeros(num_envs, np.int64)
 
-    def due(self, ids: Array) -> Array:
-        """Count a step of environments `ids`; which of them are sampled, bool."""
-        self._seen[ids] += 1
-        due: Array = self._seen[ids] % self._interval == 0 if self._interval else np.zeros(len(ids), bool)
-        return due
+    def rows(self, batch: StepBatch, step: int, episode_ids: Array, progress: ProgressTracker) -> StepRows | None:
+        """Count a step of some environments; the rows of those that are sampled, if there are any.
+
+        The others as `step_rows` takes them.
+        """
+        if not self._interval:
+            return None
+        self._seen[batch.env_ids] += 1
+        due = self._seen[batch.env_ids] % self._interval == 0
+        return step_rows(batch, step, episode_ids, progress, due) if due.any() else None
 
 
 class PpoLogs:
@@ -94,8 +99,9 @@ class PpoLogs:
             UserError: the folder cannot be written to.
         """
         self._trainer, self._weights = trainer, {"rnd": 0.0, "novelty": 0.0, "bayes": 0.0, **weights}
-        self._episodes = EpisodeTracker(num_envs, [milestone.name for milestone in MILESTONES])
-        self._progress = ProgressTracker([m.name for m in MILESTONES], config.progress, num_envs)
+        names = [milestone.name for milestone in MILESTONES]
+        self._episodes = EpisodeTracker(num_envs, names)
+        self._progress = ProgressTracker(names, config.progress, num_envs)
         self._endings, self._sampled = Endings(num_envs), SampledSteps(num_envs, config.train.step_log_interval)
         self._recent: deque[EpisodeRecord] = deque(maxlen=RECENT_EPISODES)
         self._steps = self._steps_before = 0
@@ -119,8 +125,7 @@ class PpoLogs:
             self._recent.append(replace(record, alarm_triggered=self._progress.alarm))
             self._logs.emit(self._recent[-1])
         self._looks.see(batch, self._steps, self._episodes.episode_ids)
-        due = self._sampled.due(batch.env_ids)
-        rows = step_rows(batch, self._steps, self._episodes.episode_ids, self._progress, due) if due.any() else None
+        rows = self._sampled.rows(batch, self._steps, self._episodes.episode_ids, self._progress)
         if rows is not None:
             self._logs.emit(rows)
 
