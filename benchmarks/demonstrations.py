@@ -4,12 +4,13 @@ Run: `python benchmarks/demonstrations.py [--seeds 5] [--first-seed 1] [--jobs 2
 nothing that is in `runs/learning/` is made twice.
 
 * `shown`: HierQ from nothing with `configs/demos.yaml`: 20 scripted episodes to the second badge in a replay of their
-  own, recorded for each seed with other starts. 150,000 steps.
+  own, recorded for each seed with other starts. 100,000 steps.
 * `tuned`: a student of DAgger with the second badge as its aim, then 50,000 steps of Q-learning with the same
   demonstrations, beginning with its networks (`train_big --init-from`): does it keep what it can do?
 
-Each checkpoint (every 10,000 steps) plays 20 whole episodes of 2,048 steps, exploring as in training at its end, as in
-`benchmarks/whole_episodes.py`; step 0 of `tuned` is the student itself. Figures are medians over seeds with quartiles.
+Each checkpoint (every 20,000 and 10,000 steps) plays 20 whole episodes of 2,048 steps, exploring as in training at its
+end, as in `benchmarks/whole_episodes.py`; step 0 of `tuned` is the student itself. Figures are medians over seeds with
+quartiles.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from numpy.typing import NDArray
 from whole_episodes import RESULTS, play, results
 
 CONFIG = "configs/demos.yaml"
-STEPS = {"shown": 150_000, "tuned": 50_000}
-INTERVAL = 10_000  # steps between checkpoints
+STEPS = {"shown": 100_000, "tuned": 50_000}
+INTERVALS = {"shown": 20_000, "tuned": 10_000}  # steps between checkpoints
 EPISODES = 20
 Curve = dict[int, dict[str, float]]  # by step: what its whole episodes came to
 
@@ -55,12 +56,13 @@ def student(seed: int) -> Path:
 def measure(arm: str, seed: int) -> Curve:
     """Train one seed, and play its checkpoints."""
     folder = FOLDER / f"{arm}_{seed}"
+    interval = INTERVALS[arm]
     settings: dict[str, object] = {
         "train.total_steps": STEPS[arm],
         "train.vectorization": "serial",
-        "train.log_interval": INTERVAL,
-        "train.save_interval": INTERVAL,
-        "train.keep_checkpoints": 1 + STEPS[arm] // INTERVAL,
+        "train.log_interval": interval,
+        "train.save_interval": interval,
+        "train.keep_checkpoints": 1 + STEPS[arm] // interval,
         "demos.folder": str(demonstrations(seed)),
         "env.max_steps": 2048,
     }
@@ -68,7 +70,7 @@ def measure(arm: str, seed: int) -> Curve:
     train_seed(arm, seed, settings, CONFIG, init_from=str(begin or ""))
     if begin is not None and not (folder / RESULTS).is_file():
         (folder / RESULTS).write_text(json.dumps({0: play(begin, EPISODES)}))
-    curve = {INTERVAL * round(step / INTERVAL): found for step, found in results(folder, EPISODES, 0).items()}
+    curve = {interval * round(step / interval): found for step, found in results(folder, EPISODES, 0).items()}
     print(f"{folder.name}: badge 1 and 2 at the end in {100 * last(curve, 1):.0f} and {100 * last(curve, 2):.0f} %")
     return curve
 
