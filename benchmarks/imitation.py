@@ -1,11 +1,12 @@
 """What imitation comes to on the practice cartridge over several seeds: a table, a CSV and a PNG.
 
-Run: `python benchmarks/imitation.py [--seeds 5] [--jobs 2] [--targets Boulder Cascade] [--methods bc10 bc50 dagger]
-[--episodes 20] [--csv FILE] [--png FILE]`.
+Run: `python benchmarks/imitation.py [--seeds 5] [--jobs 2] [--targets Boulder Cascade] [--methods bc10 bc50 dagger
+pixels] [--episodes 20] [--csv FILE] [--png FILE]`.
 
 For every seed and target (the milestone that ends an episode): behavioural cloning of 10 and of 50 scripted episodes,
 and DAgger, all with HierQ slim, the same number of updates, batches and evaluations, and starts perturbed by up to 50
-random actions. What is judged is the best checkpoint of each, by whole episodes from other perturbed starts at the true
+random actions; `pixels` is DAgger with the ImpalaCNN, which sees the screen and nothing else, and batches of half the
+size. What is judged is the best checkpoint of each, by whole episodes from other perturbed starts at the true
 start of the game. A result that is in `runs/imitation/` is not measured again. Every process has one thread.
 """
 
@@ -30,7 +31,8 @@ BADGES = ("Boulder", "Cascade")  # the first and the second
 ROUNDS, UPDATES = 8, 400  # of DAgger; cloning has as many updates in all
 PERTURBED = 50  # random actions before an episode, at most
 DEMONSTRATIONS = {"bc10": 10, "bc50": 50}
-METHODS = (*DEMONSTRATIONS, "dagger")
+PIXELS = "pixels"
+METHODS = (*DEMONSTRATIONS, "dagger", PIXELS)
 FIRST_SEED = 3_000_000  # of the episodes that are judged
 RESULT = "result.json"
 
@@ -80,10 +82,11 @@ def clone(folder: Path, method: str, target: str, seed: int) -> Path:
     return demos
 
 
-def correct(folder: Path, target: str, seed: int) -> Path:
+def correct(folder: Path, target: str, seed: int, method: str = "dagger") -> Path:
     """DAgger; returns the rounds."""
     rounds = ("--rounds", ROUNDS, "--updates", UPDATES, "--random-start-steps", PERTURBED)
-    call("imitate", "dagger", "--out", folder / "run", "--until", target, "--seed", seed, *rounds)
+    student = ("--student", "impala", "--batch-size", 64) if method == PIXELS else ()
+    call("imitate", "dagger", "--out", folder / "run", "--until", target, "--seed", seed, *rounds, *student)
     return folder / "run" / "rounds"
 
 
@@ -94,14 +97,15 @@ def measure(method: str, target: str, seed: int, episodes: int) -> Result:
     if known.is_file():
         return Result(**json.loads(known.read_text()))
     begun = time.monotonic()
-    if method == "dagger":
-        learnt_from = correct(folder, target, seed)  # one that was stopped goes on
+    if method not in DEMONSTRATIONS:
+        learnt_from = correct(folder, target, seed, method)  # one that was stopped goes on
     else:
         remove(folder)
         learnt_from = clone(folder, method, target, seed)
     minutes = (time.monotonic() - begun) / 60
     judged = ("--episodes", episodes, "--seed", FIRST_SEED + 1000 * seed, "--random-start-steps", PERTURBED)
-    score = json.loads(call("imitate", "evaluate", folder / "run" / "best", *judged))
+    best = folder / "run" / ("best.pt" if method == PIXELS else "best")
+    score = json.loads(call("imitate", "evaluate", best, *judged))
     rates = [float(score["milestones"].get(badge, 0.0)) for badge in BADGES]
     labels = labels_in(learnt_from)
     found = Result(method, target, seed, episodes, rates[0], rates[1], score["mean_length"], labels, minutes)
