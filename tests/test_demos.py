@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -353,6 +359,51 @@ def test_a_person_plays_pauses_saves_and_discards(keyboard: Any, tmp_path: Path)
     assert [path.name for path in record_episodes(game, player, "human", 5, tmp_path, 0)] == ["episode_0001.npz"]
     assert read_episode(tmp_path / "episode_0001.npz").actions.tolist() == [Action.LEFT]
     game.close()
+
+
+@contextmanager
+def screen() -> Iterator[dict[str, str]]:
+    """A virtual screen; the environment variables that lead to it."""
+    read, write = os.pipe()
+    server = subprocess.Popen(["Xvfb", "-displayfd", str(write)], pass_fds=[write], stderr=subprocess.DEVNULL)
+    try:
+        os.close(write)
+        with os.fdopen(read) as number:
+            yield {**os.environ, "DISPLAY": f":{number.readline().strip()}"}
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.skipif(not (shutil.which("Xvfb") and shutil.which("xdotool")), reason="needs xvfb and xdotool")
+def test_a_person_at_a_real_window(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    command = [sys.executable, "-m", "daddy_puffer.demos", "record", "--player", "human", "--out", str(folder)]
+    with screen() as environment:
+
+        def tool(*arguments: str) -> str:
+            return subprocess.run(["xdotool", *arguments], env=environment, capture_output=True, text=True).stdout
+
+        def wait_for(title: str) -> None:
+            until = time.monotonic() + 60
+            while title not in (name := tool("getwindowfocus", "getwindowname")):
+                assert time.monotonic() < until and player.poll() is None, f"{title!r} is not in {name!r}"
+                time.sleep(0.1)
+
+        player = subprocess.Popen([*command, "--episodes", "1"], env=environment)
+        try:
+            wait_for("step 0 ")
+            tool("key", "Left", "z", "p")
+            wait_for("paused")
+            tool("key", "Up", "p")
+            wait_for("step 2 ")
+            tool("key", "Down", "s")
+            assert player.wait(30) == 0
+        finally:
+            player.kill()
+    found = read_episode(folder / "episode_0001.npz")
+    assert found.actions.tolist() == [Action.LEFT, Action.A, Action.DOWN]
+    assert "same" in Verifier().verify(found)
 
 
 def test_a_held_key_goes_on_and_other_games_have_digits(keyboard: Any) -> None:
