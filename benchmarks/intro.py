@@ -159,17 +159,8 @@ def row(name: str, how: str, seeds: list[Floats]) -> str:
 
 def one_run(variant: str, seed: int, steps: int, episodes: int) -> None:
     """In a process of its own: several of these share the machine."""
-    command = [
-        sys.executable,
-        __file__,
-        "--run",
-        variant,
-        str(seed),
-        "--steps",
-        str(steps),
-        "--episodes",
-        str(episodes),
-    ]
+    sizes = ["--steps", str(steps), "--episodes", str(episodes)]
+    command = [sys.executable, __file__, "--run", variant, str(seed), *sizes]
     folder_of(variant, seed).parent.mkdir(parents=True, exist_ok=True)
     with folder_of(variant, seed).with_suffix(".log").open("w") as output:
         subprocess.run(command, check=True, stdout=output, stderr=subprocess.STDOUT)
