@@ -4,7 +4,7 @@ Run: `python benchmarks/demonstrations.py [--seeds 5] [--first-seed 1] [--jobs 2
 nothing that is in `runs/learning/` is made twice.
 
 * `shown`: HierQ from nothing with `configs/demos.yaml`: 20 scripted episodes to the second badge in a replay of their
-  own, recorded for each seed with other starts. 100,000 steps.
+  own, recorded for each seed with other starts. 60,000 steps.
 * `tuned`: a student of DAgger with the second badge as its aim, then 50,000 steps of Q-learning with the same
   demonstrations, beginning with its networks (`train_big --init-from`): does it keep what it can do?
 
@@ -28,8 +28,11 @@ from learning import FOLDER, WANTED_RATE, middle, train_seed
 from numpy.typing import NDArray
 from whole_episodes import RESULTS, play, results
 
+from daddy_puffer.config import load_config
+from daddy_puffer.learner.checkpoint import find_checkpoint
+
 CONFIG = "configs/demos.yaml"
-STEPS = {"shown": 100_000, "tuned": 50_000}
+STEPS = {"shown": 60_000, "tuned": 50_000}
 INTERVALS = {"shown": 20_000, "tuned": 10_000}  # steps between checkpoints
 EPISODES = 20
 Curve = dict[int, dict[str, float]]  # by step: what its whole episodes came to
@@ -50,7 +53,7 @@ def student(seed: int) -> Path:
     """The best checkpoint of a run of DAgger, as `benchmarks/imitation.py` has it; one that was stopped goes on."""
     folder = STUDENTS / f"dagger_{BADGES[1]}_{seed}"
     correct(folder, BADGES[1], seed)
-    return folder / "run" / "best"
+    return find_checkpoint(folder / "run" / "best")
 
 
 def measure(arm: str, seed: int) -> Curve:
@@ -69,7 +72,8 @@ def measure(arm: str, seed: int) -> Curve:
     begin = student(seed) if arm == "tuned" else None
     train_seed(arm, seed, settings, CONFIG, init_from=str(begin or ""))
     if begin is not None and not (folder / RESULTS).is_file():
-        (folder / RESULTS).write_text(json.dumps({0: play(begin, EPISODES)}))
+        config = load_config(Path(CONFIG), {**settings, "train.seed": seed})
+        (folder / RESULTS).write_text(json.dumps({0: play(begin, EPISODES, config)}))
     curve = {interval * round(step / interval): found for step, found in results(folder, EPISODES, 0).items()}
     print(f"{folder.name}: badge 1 and 2 at the end in {100 * last(curve, 1):.0f} and {100 * last(curve, 2):.0f} %")
     return curve

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from learning import FOLDER, WANTED_RATE, middle
 
+from daddy_puffer.config import Config
 from daddy_puffer.learner.checkpoint import checkpoint_step, load_checkpoint_config
 from daddy_puffer.rollout import load_agent, play_episodes
 from daddy_puffer.vector import make_vector
@@ -30,10 +31,10 @@ SEED = 1000
 RESULTS = "whole_episodes.json"
 
 
-def play(checkpoint: Path, episodes: int) -> dict[str, float]:
-    """Shares of whole episodes with a badge and two, and the mean return."""
+def play(checkpoint: Path, episodes: int, config: Config | None = None) -> dict[str, float]:
+    """Shares of whole episodes with a badge and two, and the mean return; `config` if not the checkpoint's own."""
     torch.set_num_threads(1)
-    config = load_checkpoint_config(checkpoint).for_evaluation()
+    config = (config or load_checkpoint_config(checkpoint)).for_evaluation()
     config = replace(config, train=replace(config.train, vectorization="serial"))
     with make_vector(config, num_envs=episodes) as env:
         agent = load_agent(checkpoint, env.spaces, config.exploration.epsilon_end, "cpu", SEED)

@@ -33,9 +33,18 @@ DIFFERENCES = {
         "demos": {"own_way": ["furthest", "Boulder", "Cascade"], "own_wins": 12, "ratio": 0.125, "bc_weight": 4.0},
     },
     "demos.yaml": {
-        **EXPLORE,
-        "demos": {"folder": "demos/cascade", "ratio": 0.25, "anneal_steps": 300_000, "warm_up_updates": 2000},
-        "exploration": {"talk_chance": 0.5, "from_states": 0.4, "epsilon_start": 0.1},
+        "env": {"patience_steps": 400, "patience_reward": 1.0},
+        "rewards": EXPLORE["rewards"],
+        "demos": {
+            "folder": "demos/cascade",
+            "ratio": 0.5,
+            "bc_weight": 32.0,
+            "anneal_steps": 300_000,
+            "warm_up_updates": 5000,
+        },
+        "exploration": {"talk_chance": 0.5, "epsilon_start": 0.02, "epsilon_end": 0.002},
+        "replay": EXPLORE["replay"],
+        "learner": {"anneal_from": 0.6, "gamma": 0.9, **TRACES},
     },
     "progress.yaml": {
         "env": {"init_state": "power_on", "action_freq": 30},
