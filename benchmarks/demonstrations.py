@@ -5,8 +5,8 @@ nothing that is in `runs/learning/` is made twice.
 
 * `shown`: HierQ from nothing with `configs/demos.yaml`: 20 scripted episodes to the second badge in a replay of their
   own, recorded for each seed with other starts. 60,000 steps.
-* `tuned`: a student of DAgger with the second badge as its aim, then 50,000 steps of Q-learning with the same
-  demonstrations, beginning with its networks (`train_big --init-from`): does it keep what it can do?
+* `tuned`: a clone of 50 such episodes, then 50,000 steps of Q-learning with the same 20 demonstrations, beginning with
+  its networks (`train_big --init-from`): does it keep what it can do?
 
 Each checkpoint (every 20,000 and 10,000 steps) plays 20 whole episodes of 2,048 steps, exploring as in training at its
 end, as in `benchmarks/whole_episodes.py`; step 0 of `tuned` is the student itself. Figures are medians over seeds with
@@ -22,8 +22,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from imitation import BADGES, call, correct
+from imitation import BADGES, call
 from imitation import FOLDER as STUDENTS
+from imitation import measure as cloned
 from learning import FOLDER, WANTED_RATE, middle, train_seed
 from numpy.typing import NDArray
 from whole_episodes import RESULTS, play, results
@@ -35,6 +36,7 @@ CONFIG = "configs/demos.yaml"
 STEPS = {"shown": 60_000, "tuned": 50_000}
 INTERVALS = {"shown": 20_000, "tuned": 10_000}  # steps between checkpoints
 EPISODES = 20
+CLONE = "bc50"  # the student of `tuned`
 Curve = dict[int, dict[str, float]]  # by step: what its whole episodes came to
 
 
@@ -50,10 +52,9 @@ def demonstrations(seed: int) -> Path:
 
 
 def student(seed: int) -> Path:
-    """The best checkpoint of a run of DAgger, as `benchmarks/imitation.py` has it; one that was stopped goes on."""
-    folder = STUDENTS / f"dagger_{BADGES[1]}_{seed}"
-    correct(folder, BADGES[1], seed)
-    return find_checkpoint(folder / "run" / "best")
+    """The best checkpoint of a clone, as `benchmarks/imitation.py` has it."""
+    cloned(CLONE, BADGES[1], seed, EPISODES)
+    return find_checkpoint(STUDENTS / f"{CLONE}_{BADGES[1]}_{seed}" / "run" / "best")
 
 
 def measure(arm: str, seed: int) -> Curve:

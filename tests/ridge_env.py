@@ -55,6 +55,14 @@ def walk_the_ridge(picture: np.ndarray, info: dict[str, Any]) -> int:
     return int(info["signal"])
 
 
+def walk_what_is_seen(picture: np.ndarray, info: dict[str, Any]) -> int:
+    """The same without the info: slips off now and then, and walks back."""
+    shown = picture[:, 6, 1] > 0
+    return walk_the_ridge(
+        picture, {"signal": (STRAIGHT, UP, DOWN)[int(shown.argmax()) - CENTRE] if shown.any() else UP}
+    )
+
+
 def know_the_middle_only(picture: np.ndarray, info: dict[str, Any]) -> int | None:
     """Know nothing off the ridge."""
     return walk_the_ridge(picture, info) if picture[CENTRE, 0, 0] else None

@@ -30,7 +30,7 @@ from daddy_puffer.imitate.dagger import expert_share
 from daddy_puffer.imitate.data import Goal, as_demonstrations, merged
 from daddy_puffer.imitate.evaluation import evaluate
 from daddy_puffer.imitate.experts import make_expert
-from daddy_puffer.imitate.mixture import RollOut, count_labels, play_mixture
+from daddy_puffer.imitate.mixture import Limits, RollOut, count_labels, longest_wait, play_mixture
 from daddy_puffer.imitate.setup import make_hierq
 from daddy_puffer.imitate.starts import NO_MILESTONE, TRUE_START, KeptStates, Start, by_stage, starts_of
 from daddy_puffer.imitate.students import ImpalaStudent, load_impala
@@ -62,7 +62,7 @@ def untaught(game: Game) -> ImpalaStudent:
 def play(game: Game, student: ImpalaStudent, expert: str, share: float, episodes: int, seed: int = 0) -> list[Episode]:
     experts = [make_expert(expert, game)]
     todo = [roll_out(seed + number, share) for number in range(episodes)]
-    return [play_mixture([game], experts, student, [one], most_steps=0)[0] for one in todo]
+    return [play_mixture([game], experts, student, [one], Limits())[0] for one in todo]
 
 
 def roll_out(seed: int, share: float, start: Start = TRUE_START) -> RollOut:
@@ -155,7 +155,7 @@ def test_merged_rows_are_those_of_the_parts(lengths: list[int], width: int) -> N
             [make_expert(RIDGE_EXPERT, game)],
             student,
             [roll_out(number + width, 1.0)],
-            length,
+            Limits(steps=length),
         )
         assert len(episode) == length
         parts.append(as_demonstrations({"": episode}, (0, 0)))
@@ -165,6 +165,28 @@ def test_merged_rows_are_those_of_the_parts(lengths: list[int], width: int) -> N
         np.testing.assert_array_equal(whole.pictures[begin:end], part.pictures)
         np.testing.assert_array_equal(whole.actions[begin:end], part.actions)
         assert (whole.starts[begin:end] == begin).all()
+
+
+@given(st.lists(st.integers(-3, 3), max_size=30))
+def test_a_wait_lasts_until_the_return_is_higher_than_ever(rewards: list[int]) -> None:
+    returns = [0, *np.cumsum(rewards)]
+    waits = [0]
+    for step in range(1, len(returns)):
+        waits.append(0 if returns[step] > max(returns[:step]) else waits[-1] + 1)
+    assert longest_wait(np.array(rewards, np.float32)) == max(waits)
+
+
+@pytest.mark.parametrize("waiting", [1, 4])
+def test_a_roll_out_that_waits_too_long_is_cut_off(waiting: int) -> None:
+    games = [ridge() for _ in range(4)]
+    experts = [make_expert(RIDGE_EXPERT, game) for game in games]
+    todo = [roll_out(seed, share) for seed, share in enumerate((0.0, 0.0, 0.5, 1.0))]
+    episodes = play_mixture(games, experts, untaught(games[0]), todo, Limits(waiting=waiting))
+    for episode in episodes:
+        ended = len(episode) == 40
+        assert longest_wait(episode.rewards) == waiting or ended
+        assert longest_wait(episode.rewards[:-1]) < waiting
+    assert len(episodes[0]) < 40 == len(episodes[3])  # who does as signalled is paid at every step
 
 
 # ---- on the cartridge ----
@@ -208,7 +230,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, red_game: Game) -> Path:
 def test_the_script_labels_what_an_untaught_network_gets_into(red_game: Game) -> None:
     torch.manual_seed(0)
     student = make_hierq(NO_GOAL, red_game.recipe, red_game, load_config(None, {"train.device": "cpu"}), 8)
-    (episode,) = play_mixture([red_game], [make_expert("scripted", red_game)], student, [roll_out(7, 0.3)], 0)
+    (episode,) = play_mixture([red_game], [make_expert("scripted", red_game)], student, [roll_out(7, 0.3)], Limits())
     counts = count_labels([episode])
     assert counts.rows == counts.labelled == len(episode) and counts.agreement is not None and counts.agreement < 0.6
     assert "same rewards" in Verifier().verify(Episode.from_bytes(episode.to_bytes()))
@@ -241,7 +263,9 @@ def test_episodes_begin_at_kept_states_of_the_stage_asked_for(kept: Path, red_ga
     assert start.stage == "Boulder" and len(start.visited) > 5
     torch.manual_seed(0)
     student = make_hierq(NO_GOAL, red_game.recipe, red_game, load_config(None, {"train.device": "cpu"}), 8)
-    (episode,) = play_mixture([red_game], [make_expert("scripted", red_game)], student, [roll_out(7, 1.0, start)], 12)
+    (episode,) = play_mixture(
+        [red_game], [make_expert("scripted", red_game)], student, [roll_out(7, 1.0, start)], Limits(steps=12)
+    )
     assert len(episode) == 12 and episode.start_state == start.state
     there = Episode.from_bytes(episode.to_bytes())
     np.testing.assert_array_equal(there.start_visited, start.visited)
@@ -317,6 +341,17 @@ def test_a_run_leaves_rounds_checkpoints_and_counts(finished: Path) -> None:
     first = [read_episode(path) for path in episode_files(finished / "rounds" / "round_000")]
     assert load_impala(finished / "best.pt", "cpu", 0).goal == Goal(milestones=(), lowest_return=40.0)
     assert all(episode.total == 40.0 for episode in first)
+
+
+def test_nobody_is_watched_who_is_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = "python:ridge_env:walk_what_is_seen"
+    assert call(monkeypatch, *dagger(tmp_path / "out", 2, "--expert", late)) == 0
+    waits = []
+    for number in range(2):
+        folder = tmp_path / "out" / "rounds" / f"round_{number:03d}"
+        waits.append([longest_wait(read_episode(path).rewards) for path in episode_files(folder)])
+    longest = math.ceil(1.5 * max(waits[0]))
+    assert 3 <= max(waits[0]) < 12 and max(waits[1]) == longest, waits
 
 
 @pytest.mark.parametrize("killed", ["between rounds", "in roll-outs", "in learning"])
@@ -398,7 +433,7 @@ def taught(shares: list[float], updates: int) -> float:
     for number, share in enumerate(shares):
         student.reseed(number)
         todo = [roll_out(100 * number + seed, share) for seed in range(5)]
-        episodes = play_mixture(games[:5], experts[:5], student, todo, 0)
+        episodes = play_mixture(games[:5], experts[:5], student, todo, Limits())
         parts.append(as_demonstrations({str(i): episode for i, episode in enumerate(episodes)}, (0, 0)))
         how = BcSettings(total_training_steps=updates, batch_size=32, learning_rate=1e-3, seed=number)
         for _ in clone_behaviour(student, merged(parts), how):

@@ -12,7 +12,9 @@ Every second roll-out is the student's alone: where it gets stuck, the expert's 
 place would hardly be among what is learnt, though the student alone would stay there for good.
 
 Every round begins with a new optimiser on the network of the round before: its data are others. A roll-out is cut off
-after `CUT` times the longest episode of round 0, for what it would show after that it has shown before.
+after `CUT` times the longest episode of round 0, and once its return has had no new best for `PATIENCE` times as long
+as it ever had none in round 0: a student that is stuck shows the same again and again, and thousands of such rows would
+be what is learnt from, instead of what is hard.
 
 A round that is over has `done.json`; it is written last. After a kill the finished rounds are read, the network comes
 from their last checkpoint, and what is missing is played and learnt as it would have been: all chance in a round comes
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,11 +43,12 @@ from daddy_puffer.imitate.data import Demonstrations, Goal, as_demonstrations, m
 from daddy_puffer.imitate.evaluation import SEED, evaluate
 from daddy_puffer.imitate.experts import Expert
 from daddy_puffer.imitate.log import Log
-from daddy_puffer.imitate.mixture import RollOut, count_labels, play_mixture
+from daddy_puffer.imitate.mixture import Limits, RollOut, count_labels, longest_wait, play_mixture
 from daddy_puffer.imitate.starts import KeptStates, starts_of
 from daddy_puffer.imitate.students import Student
 
 CUT = 3  # times the longest episode of round 0: roll-outs and evaluations are no longer
+PATIENCE = 1.5  # times the longest wait for a new best return in round 0: roll-outs do not wait longer
 FIRST_SEED = 2 * SEED  # of roll-outs: apart from those of evaluations
 DONE = "done.json"
 
@@ -113,7 +117,7 @@ class Dagger:
         self._settings, self._table, self._goal, self._folder = settings, table, goal, folder
         self._student = table.student
         self._parts: list[Demonstrations] = []  # by round
-        self._most_steps = 0
+        self._limits = Limits()
         self._done = finished_rounds(folder)
 
     def run(self, log: Log) -> None:
@@ -161,7 +165,7 @@ class Dagger:
                 count = len(together)
                 experts = self._table.experts[:count]
                 episodes = play_mixture(
-                    games[:count], experts, self._student, together, self._most_steps, f"dagger round {number}"
+                    games[:count], experts, self._student, together, self._limits, f"dagger round {number}"
                 )
                 for offset, episode in enumerate(episodes):
                     write_episode(self._round(number), first + offset + 1, episode)
@@ -180,7 +184,11 @@ class Dagger:
         part = as_demonstrations(episodes, self._table.picture_size)
         if number == 0:
             self._goal = self._goal or part.goal
-            self._most_steps = CUT * max(len(episode) for episode in episodes.values())
+            waits = [longest_wait(episode.rewards) for episode in episodes.values()]
+            self._limits = Limits(
+                steps=CUT * max(len(episode) for episode in episodes.values()),
+                waiting=math.ceil(PATIENCE * max(waits)),
+            )
         self._parts.append(part)
 
     def _learn(self, number: int, log: Log) -> None:
@@ -202,7 +210,7 @@ class Dagger:
             starts = starts_of(self._table.kept, settings.start_share, settings.eval_episodes, [settings.seed, SEED])
             self._student.reseed(_seeds(settings.seed, number, 1)[0])
             found = evaluate(
-                self._table.games, self._student, self._goal, settings.eval_episodes, SEED, starts, self._most_steps
+                self._table.games, self._student, self._goal, settings.eval_episodes, SEED, starts, self._limits.steps
             )
             best = found.success >= max((done.get("success", 0.0) for done in self._done), default=0.0)
             if best:

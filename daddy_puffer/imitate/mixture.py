@@ -32,6 +32,14 @@ class RollOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When a roll-out is cut off; 0 = never."""
+
+    steps: int = 0
+    waiting: int = 0  # steps in a row in which the return had no new best
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """What the labels of some episodes come to."""
 
@@ -47,10 +55,10 @@ def play_mixture(
     experts: Sequence[Expert],
     student: Student,
     roll_outs: Sequence[RollOut],
-    most_steps: int,
+    limits: Limits,
     name: str = "dagger",
 ) -> list[Episode]:
-    """An episode of each game; `most_steps`: cut off then, 0 = as the game does; `name`: what the files say of it."""
+    """An episode of each game, as long as that lasts and `limits` allow; `name`: what the files say of it."""
     recordings, views, coins = [], [], []
     for game, todo in zip(games, roll_outs, strict=True):
         begin = todo.start
@@ -61,6 +69,7 @@ def play_mixture(
             Recording(game=game, player=player, seed=todo.seed, start_state=begin.state, start_visited=begin.visited)
         )
     student.begin(len(games))
+    waits = [Wait() for _ in games]
     going = list(range(len(games)))
     while going:
         own = student.act([views[number] for number in going], going)
@@ -73,10 +82,31 @@ def play_mixture(
             row = (UNLABELLED if label is None else label, by_expert)
             recordings[number].add(views[number], taken, outcome, row)
             views[number] = outcome.view
-            if outcome.done or len(recordings[number]) == most_steps:
+            waited = waits[number].after(outcome.reward)
+            if outcome.done or len(recordings[number]) == limits.steps or 0 < limits.waiting <= waited:
                 over.add(number)
         going = [number for number in going if number not in over]
     return [recording.finish() for recording in recordings]
+
+
+class Wait:
+    """Steps since the return of an episode was higher than ever before."""
+
+    def __init__(self) -> None:
+        self._total, self._best, self._steps = 0.0, 0.0, 0
+
+    def after(self, reward: float) -> int:
+        """Count one more step."""
+        self._total += reward
+        self._steps = 0 if self._total > self._best else self._steps + 1
+        self._best = max(self._best, self._total)
+        return self._steps
+
+
+def longest_wait(rewards: NDArray[np.float32]) -> int:
+    """The most steps in a row in which the return of an episode had no new best; rewards f32 `[T]`."""
+    wait = Wait()
+    return max(map(wait.after, rewards.tolist()), default=0)
 
 
 def count_labels(episodes: Sequence[Episode]) -> Counts:
