@@ -4,10 +4,10 @@ Run: `python benchmarks/imitation.py [--seeds 5] [--jobs 2] [--targets Boulder C
 pixels] [--episodes 20] [--csv FILE] [--png FILE]`.
 
 For every seed and target (the milestone that ends an episode): behavioural cloning of 10 and of 50 scripted episodes,
-and DAgger, all with HierQ slim, the same number of updates, batches and evaluations, and starts perturbed by up to 50
-random actions; `pixels` is DAgger with the ImpalaCNN, which sees the screen and nothing else, and batches of half the
-size. What is judged is the best checkpoint of each, by whole episodes from other perturbed starts at the true
-start of the game. A result that is in `runs/imitation/` is not measured again. Every process has one thread.
+and DAgger, all with HierQ slim, the same number of updates and evaluations, and starts perturbed by up to 50 random
+actions; batches of 128 rows, of DAgger 512. `pixels` is DAgger with the ImpalaCNN, which sees the screen and nothing
+else, and batches of 64. What is judged is the best checkpoint of each, by whole episodes from other perturbed starts at
+the true start of the game. A result that is in `runs/imitation/` is not measured again. Every process has one thread.
 """
 
 from __future__ import annotations

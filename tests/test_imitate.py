@@ -115,6 +115,43 @@ def test_lanes_read_whole_episodes_and_hold_out_the_rest(walks: Path) -> None:
     assert set(rows.ravel()) == set(range(demos.held_out[0][0]))
 
 
+def test_shuffled_sequences_come_from_anywhere_equally_often_without_a_memory(walks: Path) -> None:
+    student, demos, game = hierq(walks, sequence_length=5)
+    game.close()
+    demos = load_demonstrations(walks, None, held_out_share=0.34)
+    batches = student.batches(demos, 40, np.random.default_rng(0), shuffled=True)
+    taken = [next(batches) for _ in range(400)]
+    rows = np.array([batch.rows.reshape(5, 8) for batch in taken])
+    first = np.array([batch.first.reshape(5, 8) for batch in taken])
+    begins, total = [begin for begin, _ in demos.trained], demos.held_out[0][0]
+    assert first[:, 0].all() and (first[:, 1:] == np.isin(rows[:, 1:], begins)).all()
+    assert (rows[:, 1:] == (rows[:, :-1] + 1) % total).all()
+    counts = np.bincount(rows.ravel(), minlength=demos.held_out[0][1])
+    expected = rows.size / total
+    assert (counts[total:] == 0).all() and (abs(counts[:total] - expected) < 5 * expected**0.5).all()
+    # what was learnt from before makes no difference
+    fresh = student.logits(demos, taken[1]).detach()
+    student.logits(demos, taken[0])
+    torch.testing.assert_close(student.logits(demos, taken[1]).detach(), fresh)
+
+
+def test_the_learning_rate_falls_to_nothing(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[torch.optim.AdamW] = []
+
+    class Kept(torch.optim.AdamW):
+        def __init__(self, *args: Any, **others: Any) -> None:
+            super().__init__(*args, **others)
+            made.append(self)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Kept)
+    demos = load_demonstrations(bars, (8, 8))
+    student = make_impala(demos, 8, "cpu", seed=0)
+    for anneal, wanted in ((False, [0.01] * 4), (True, [0.01, 0.0075, 0.005, 0.0025])):
+        settings = BcSettings(total_training_steps=4, batch_size=4, learning_rate=0.01, anneal=anneal)
+        rates = [made[-1].param_groups[0]["lr"] for _ in clone_behaviour(student, demos, settings, steps_done=7)]
+        assert rates == pytest.approx(wanted)
+
+
 def test_the_memory_goes_from_batch_to_batch(walks: Path) -> None:
     student, demos, game = hierq(walks, sequence_length=5)
     game.close()

@@ -41,6 +41,8 @@ class BcSettings:
     eval_frequency: int = 5_000  # updates between evaluations
     save_frequency: int = 10_000  # updates between checkpoints
     seed: int = 0
+    shuffled: bool = False  # HierQ learns sequences from anywhere, not whole episodes in their order
+    anneal: bool = False  # the learning rate falls to 0 over the updates
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -78,8 +80,11 @@ def clone_behaviour(
     parameters = list(student.network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     weights = torch.from_numpy(action_weights(demos, settings.class_weights)).to(student.device)
-    batches = student.batches(demos, settings.batch_size, np.random.default_rng(settings.seed))
+    batches = student.batches(demos, settings.batch_size, np.random.default_rng(settings.seed), settings.shuffled)
     for step in range(steps_done + 1, steps_done + settings.total_training_steps + 1):
+        if settings.anneal:
+            left = 1 - (step - steps_done - 1) / settings.total_training_steps
+            optimizer.param_groups[0]["lr"] = settings.learning_rate * left
         batch = next(batches)
         logits = student.logits(demos, batch)
         wanted = torch.from_numpy(demos.actions[batch.rows]).to(student.device)

@@ -11,7 +11,10 @@ expert act where the student is not safe, Zhang 2017; here by what is measured r
 Every second roll-out is the student's alone: where it gets stuck, the expert's first action would get it out, and that
 place would hardly be among what is learnt, though the student alone would stay there for good.
 
-Every round begins with a new optimiser on the network of the round before: its data are others. A roll-out is cut off
+Every round begins with a new optimiser on the network of the round before: its data are others; its learning rate falls
+to 0, and a recurrent student is shown sequences from anywhere: a few whole episodes at a time, in their order, are
+hundreds of rows of the same place one after the other where somebody got stuck, and what is learnt of other places is
+forgotten meanwhile. A roll-out is cut off
 after `CUT` times the longest episode of round 0, and once its return has had no new best for `PATIENCE` times as long
 as it ever had none in round 0: a student that is stuck shows the same again and again, and thousands of such rows would
 be what is learnt from, instead of what is hard.
@@ -62,7 +65,7 @@ class DaggerSettings:
     rounds: int = 8  # the expert's own included
     episodes: int = 8  # roll-outs in a round
     updates: int = 400  # in a round
-    batch_size: int = 128  # rows
+    batch_size: int = 512  # rows
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
     class_weights: str = "none"
@@ -89,6 +92,8 @@ class DaggerSettings:
             weight_decay=self.weight_decay,
             class_weights=self.class_weights,
             seed=_seeds(self.seed, number, 1)[0],
+            shuffled=True,
+            anneal=True,
         )
 
 

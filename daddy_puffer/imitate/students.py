@@ -47,7 +47,7 @@ class Batch:
     """What an update learns from: N rows."""
 
     rows: NDArray[np.int64]  # [N] of the demonstrations; of lanes, time first
-    first: NDArray[np.bool_]  # [N] an episode begins
+    first: NDArray[np.bool_]  # [N] an episode begins, or a memory that is empty
 
 
 class Student(Protocol):
@@ -58,8 +58,10 @@ class Student(Protocol):
     num_actions: int
     goal: Goal
 
-    def batches(self, demos: Demonstrations, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Endlessly, from the episodes to be learnt from."""
+    def batches(
+        self, demos: Demonstrations, size: int, rng: np.random.Generator, shuffled: bool = False
+    ) -> Iterator[Batch]:
+        """Endlessly, from the episodes to be learnt from; `shuffled`: a memory does not see them in order."""
 
     def logits(self, demos: Demonstrations, batch: Batch) -> Tensor:
         """Of the rows of a batch, f32 `[N, A]`; batches are to be given in their order."""
@@ -102,7 +104,9 @@ class ImpalaStudent:
         self._generator = torch.Generator().manual_seed(seed)
         self._half = multiplies_halves(self.device)
 
-    def batches(self, demos: Demonstrations, size: int, rng: np.random.Generator) -> Iterator[Batch]:
+    def batches(
+        self, demos: Demonstrations, size: int, rng: np.random.Generator, shuffled: bool = True
+    ) -> Iterator[Batch]:
         """All labelled rows in random order, again and again; there is at least one."""
         rows = np.concatenate([np.arange(*span) for span in demos.trained])
         rows = rows[demos.actions[rows] != UNLABELLED]
@@ -183,13 +187,22 @@ class HierQStudent:
         self._memory: HierQState | None = None  # of the lanes
         self._state: NDArray[Any] = self.learner.initial_state(0)  # of the games
 
-    def batches(self, demos: Demonstrations, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Of each lane the next rows, time first."""
-        lanes = [_lane(demos.trained, rng) for _ in range(max(1, size // self._length))]
+    def batches(
+        self, demos: Demonstrations, size: int, rng: np.random.Generator, shuffled: bool = False
+    ) -> Iterator[Batch]:
+        """Of each lane the next rows, time first; `shuffled`: rows from anywhere, which no memory comes with."""
+        count = max(1, size // self._length)
         self._memory = None
+        for rows in _windows(demos.trained, count, self._length, rng) if shuffled else self._read(demos, count, rng):
+            first = demos.starts[rows] == rows
+            first[0] |= shuffled
+            yield Batch(rows=rows.ravel(), first=first.ravel())
+
+    def _read(self, demos: Demonstrations, count: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+        """Rows `[T, count]` of lanes that go on from batch to batch."""
+        lanes = [_lane(demos.trained, rng) for _ in range(count)]
         while True:
-            rows = np.array([[next(lane) for lane in lanes] for _ in range(self._length)], np.int64)
-            yield Batch(rows=rows.ravel(), first=(demos.starts[rows] == rows).ravel())
+            yield np.array([[next(lane) for lane in lanes] for _ in range(self._length)], np.int64)
 
     def logits(self, demos: Demonstrations, batch: Batch) -> Tensor:
         """See `Student`."""
@@ -317,3 +330,10 @@ def _lane(spans: Sequence[Span], rng: np.random.Generator) -> Iterator[int]:
     while True:
         for number in rng.permutation(len(spans)):
             yield from range(*spans[number])
+
+
+def _windows(spans: Sequence[Span], count: int, length: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Rows `[length, count]` from anywhere, all equally often; at its end an episode is followed by the next one."""
+    rows = np.concatenate([np.arange(*span) for span in spans])
+    while True:
+        yield rows[(rng.integers(len(rows), size=count) + np.arange(length)[:, None]) % len(rows)]
