@@ -14,10 +14,11 @@ place would hardly be among what is learnt, though the student alone would stay 
 Every round begins with a new optimiser on the network of the round before: its data are others; its learning rate falls
 to 0, and a recurrent student is shown sequences from anywhere: a few whole episodes at a time, in their order, are
 hundreds of rows of the same place one after the other where somebody got stuck, and what is learnt of other places is
-forgotten meanwhile. A roll-out is cut off
-after `CUT` times the longest episode of round 0, and once its return has had no new best for `PATIENCE` times as long
-as it ever had none in round 0: a student that is stuck shows the same again and again, and thousands of such rows would
-be what is learnt from, instead of what is hard.
+forgotten meanwhile.
+
+A roll-out is cut off after `CUT` times the longest episode of round 0, and once its return has had no new best for
+`PATIENCE` times as long as it ever had none in round 0: a student that is stuck shows the same again and again, and
+thousands of such rows would be what is learnt from, instead of what is hard.
 
 A round that is over has `done.json`; it is written last. After a kill the finished rounds are read, the network comes
 from their last checkpoint, and what is missing is played and learnt as it would have been: all chance in a round comes
