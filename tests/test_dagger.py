@@ -235,7 +235,7 @@ def test_the_script_labels_what_an_untaught_network_gets_into(red_game: Game) ->
     assert counts.rows == counts.labelled == len(episode) and counts.agreement is not None and counts.agreement < 0.6
     assert "same rewards" in Verifier().verify(Episode.from_bytes(episode.to_bytes()))
     # asking does nothing and is not remembered: a player that was never asked says the same
-    asked, game = ScriptedPlayer(), red_game
+    asked, game = ScriptedPlayer(detours=False), red_game
     game.reset(7)
     for row, action in enumerate(episode.actions.tolist()):
         assert [asked.plan(game.memory) for _ in range(3)] == [episode.labels[row]] * 3  # type: ignore[index]

@@ -11,7 +11,16 @@ import pytest
 
 from daddy_puffer.envs.emulator import Emulator
 from daddy_puffer.envs.rom import find_rom, find_state
-from daddy_puffer.envs.scripted import UI_OVERWORLD, UI_STATE, ScriptedPlayer, bag, money, party
+from daddy_puffer.envs.scripted import (
+    FIT_SHARE,
+    UI_OVERWORLD,
+    UI_STATE,
+    WEAK_SHARE,
+    ScriptedPlayer,
+    bag,
+    money,
+    party,
+)
 from daddy_puffer.envs.world import World
 from daddy_puffer.game import addresses as at
 from daddy_puffer.types import Action
@@ -92,12 +101,26 @@ def test_both_badges_from_power_on(world: World) -> None:
         emulator.close()
 
 
+@pytest.mark.parametrize("detours", [True, False])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_both_badges_after_random_buttons(game: Game, world: World, seed: int) -> None:
+def test_both_badges_after_random_buttons(game: Game, world: World, seed: int, detours: bool) -> None:
     generator = random.Random(seed)
     for _ in range(300):
         game.press(generator.randrange(len(Action)))
-    assert game.play(ScriptedPlayer(world), BOTH_BADGES, STEPS_TO_BOTH_BADGES) < STEPS_TO_BOTH_BADGES
+    assert game.play(ScriptedPlayer(world, detours), BOTH_BADGES, STEPS_TO_BOTH_BADGES) < STEPS_TO_BOTH_BADGES
+
+
+def test_without_detours_it_goes_to_a_healer_only_when_weak(game: Game, world: World) -> None:
+    player, hurried, memory = ScriptedPlayer(world), ScriptedPlayer(world, detours=False), game.emulator.memory
+    differing: list[float] = []
+    for _ in range(STEPS_TO_BOTH_BADGES):
+        if memory[at.BADGES] & BOTH_BADGES == BOTH_BADGES:
+            break
+        if player.plan(memory) != hurried.plan(memory):
+            creatures = party(memory)
+            differing.append(sum(c.hp for c in creatures) / sum(c.max_hp for c in creatures))
+        game.press(player.act(memory))
+    assert differing and WEAK_SHARE <= min(differing) and max(differing) < FIT_SHARE
 
 
 def test_first_badge_with_every_third_button_random(game: Game, world: World) -> None:

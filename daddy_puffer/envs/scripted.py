@@ -129,9 +129,10 @@ class ScriptedPlayer:
     Keeps one counter between calls, to get out of a place where its plan does not move it.
     """
 
-    def __init__(self, world: World | None = None) -> None:
-        """`world`: the map tables; None = those of the cartridge in the package."""
+    def __init__(self, world: World | None = None, detours: bool = True) -> None:
+        """`world`: the map tables; None = those of the cartridge in the package; `detours`: to healers while fit."""
         self.world = world or World.load()
+        self._detours = detours
         self._distances = lru_cache(maxsize=128)(self.world.distances)
         self._trees = frozenset(self.world.cells(Attribute.TREE))
         self._nurses = self._people("nurse")
@@ -194,7 +195,7 @@ class ScriptedPlayer:
         fighter = creatures[0] if creatures else None
         if health < WEAK_SHARE or (fighter and fighter.moves[0] and not any(fighter.power_points)):
             return True
-        if health >= FIT_SHARE:
+        if health >= FIT_SHARE or not self._detours:
             return False
         here = self._here(memory)
         to_goal, to_nurse = self._ways(memory, goal), self._ways(memory, self._nurses)

@@ -25,11 +25,15 @@ class Expert(Protocol):
 
 
 class ScriptedExpert:
-    """The player that knows the practice cartridge, asked for its plan."""
+    """The player that knows the practice cartridge, asked for its plan.
+
+    Without detours: who walks on past a healer in spite of one is told to turn back here and to go on there, wherever
+    the detour happens to be short, and a student that learns half of that walks to and fro.
+    """
 
     def __init__(self, game: Game) -> None:
         Scripted(game)  # says in one line where it knows nothing at all
-        self._player, self._memory = ScriptedPlayer(), game.memory
+        self._player, self._memory = ScriptedPlayer(detours=False), game.memory
 
     def label(self, view: View) -> int | None:
         """See `Expert`."""
