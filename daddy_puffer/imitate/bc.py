@@ -23,6 +23,7 @@ from daddy_puffer.demos.episode import UNLABELLED
 from daddy_puffer.errors import UserError
 from daddy_puffer.imitate.data import Demonstrations, Span
 from daddy_puffer.imitate.students import Student
+from daddy_puffer.numerics.schedules import linear
 
 MAX_GRADIENT_NORM = 10.0
 SMALLEST_WEIGHT = 1e-9  # of a batch: nothing in it may be labelled
@@ -83,8 +84,9 @@ def clone_behaviour(
     batches = student.batches(demos, settings.batch_size, np.random.default_rng(settings.seed), settings.shuffled)
     for step in range(steps_done + 1, steps_done + settings.total_training_steps + 1):
         if settings.anneal:
-            left = 1 - (step - steps_done - 1) / settings.total_training_steps
-            optimizer.param_groups[0]["lr"] = settings.learning_rate * left
+            done = step - steps_done - 1
+            rate = linear(done, settings.learning_rate, 0.0, settings.total_training_steps)
+            optimizer.param_groups[0]["lr"] = rate
         batch = next(batches)
         logits = student.logits(demos, batch)
         wanted = torch.from_numpy(demos.actions[batch.rows]).to(student.device)

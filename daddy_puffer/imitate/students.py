@@ -191,18 +191,12 @@ class HierQStudent:
         self, demos: Demonstrations, size: int, rng: np.random.Generator, shuffled: bool = False
     ) -> Iterator[Batch]:
         """Of each lane the next rows, time first; `shuffled`: rows from anywhere, which no memory comes with."""
-        count = max(1, size // self._length)
+        draw = _windows if shuffled else _lanes
         self._memory = None
-        for rows in _windows(demos.trained, count, self._length, rng) if shuffled else self._read(demos, count, rng):
+        for rows in draw(demos.trained, max(1, size // self._length), self._length, rng):
             first = demos.starts[rows] == rows
             first[0] |= shuffled
             yield Batch(rows=rows.ravel(), first=first.ravel())
-
-    def _read(self, demos: Demonstrations, count: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-        """Rows `[T, count]` of lanes that go on from batch to batch."""
-        lanes = [_lane(demos.trained, rng) for _ in range(count)]
-        while True:
-            yield np.array([[next(lane) for lane in lanes] for _ in range(self._length)], np.int64)
 
     def logits(self, demos: Demonstrations, batch: Batch) -> Tensor:
         """See `Student`."""
@@ -330,6 +324,13 @@ def _lane(spans: Sequence[Span], rng: np.random.Generator) -> Iterator[int]:
     while True:
         for number in rng.permutation(len(spans)):
             yield from range(*spans[number])
+
+
+def _lanes(spans: Sequence[Span], count: int, length: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Rows `[length, count]` of lanes that go on from batch to batch."""
+    lanes = [_lane(spans, rng) for _ in range(count)]
+    while True:
+        yield np.array([[next(lane) for lane in lanes] for _ in range(length)], np.int64)
 
 
 def _windows(spans: Sequence[Span], count: int, length: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
