@@ -47,8 +47,9 @@ DIFFERENCES = {
         "learner": {"anneal_from": 0.6, "gamma": 0.9, **TRACES},
     },
     "progress.yaml": {
-        "env": {"init_state": "power_on", "action_freq": 30},
+        "env": {"init_state": "power_on", "action_freq": 30, "max_steps": 128},
         "progress_reward": {"model": "runs/order"},
+        "intrinsic": {"novelty_weight": 0.3, "novelty_scope": "episode"},
         "learner": {"learning_rate": 0.001, "gamma": 0.99, **TRACES},
     },
     "pqn.yaml": {
