@@ -48,8 +48,7 @@ DIFFERENCES = {
     },
     "progress.yaml": {
         "env": {"init_state": "power_on", "action_freq": 30, "max_steps": 128},
-        "progress_reward": {"model": "runs/order"},
-        "intrinsic": {"novelty_weight": 0.3, "novelty_scope": "episode"},
+        "progress_reward": {"model": "runs/order", "reward_interval": 8, "scale": 100.0},
         "learner": {"learning_rate": 0.001, "gamma": 0.99, **TRACES},
     },
     "pqn.yaml": {
