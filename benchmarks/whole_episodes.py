@@ -1,17 +1,19 @@
 """How many whole episodes win a badge, over training: the checkpoints of the runs of `benchmarks/learning.py`.
 
-Run: `python benchmarks/whole_episodes.py NAME [NAME ...] [--episodes 20] [--from-step 0] [--jobs 2]` after
+Run: `python benchmarks/whole_episodes.py NAME [NAME ...] [--episodes 20] [--from-step 0] [--jobs 2] [--png FILE]` after
 `python benchmarks/learning.py NAME ... train.save_interval=50000 train.keep_checkpoints=10`.
 
 Where training has a curriculum or little patience, few of its episodes are whole ones from the true start. So every
 checkpoint plays them here: 2,048 steps each, exploring as in training at its end (epsilon and temperature), without
 intrinsic rewards. Results are kept in `whole_episodes.json` of each run folder and not played again. A figure is the
-median over seeds with the quartiles; the last column is the first checkpoint from which on at least 80 % won badge 1.
+median over seeds with the quartiles; the last columns are the first checkpoint from which on at least 80 % won badge 1,
+and of each seed the step at which a training episode first won it, from wherever it began.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -68,11 +70,18 @@ def steps_to_wanted(run: dict[int, dict[str, float]]) -> float:
     return late
 
 
-def table(runs: dict[str, list[dict[int, dict[str, float]]]]) -> str:
-    """Markdown: badge-1 rate by step, then what they came to."""
+def first_badge(folder: Path) -> float:
+    """Step at whose end a training episode first had a badge; infinite if none."""
+    with (folder / "episodes.csv").open() as file:
+        ends = [float(row["end_step_global"]) for row in csv.DictReader(file) if int(row["badges"]) >= 1]
+    return min(ends, default=np.inf)
+
+
+def table(runs: dict[str, list[dict[int, dict[str, float]]]], firsts: dict[str, list[float]]) -> str:
+    """Markdown: badge-1 rate by step, then what they came to; `firsts`: of every seed, see `first_badge`."""
     steps = sorted({round(step, -4) for seeds in runs.values() for run in seeds for step in run})
     heads = ["run", "seeds", *(f"{step // 1000}k" for step in steps)]
-    heads += ["badge 2 at the end, %", "return at the end", "steps to badge 1 in 80 %"]
+    heads += ["badge 2 at the end, %", "return at the end", "steps to badge 1 in 80 %", "first badge, steps"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name, seeds in runs.items():
         by_step = [{round(step, -4): found for step, found in run.items()} for run in seeds]
@@ -84,8 +93,31 @@ def table(runs: dict[str, list[dict[int, dict[str, float]]]]) -> str:
         cells.append(middle([100 * found["badge 2"] for found in last], ".0f"))
         cells.append(middle([found["return"] for found in last], ".1f"))
         cells.append(middle([steps_to_wanted(run) for run in seeds], ",.0f"))
+        cells.append("; ".join(f"{step:,.0f}" if np.isfinite(step) else "none" for step in firsts[name]))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def plot(runs: dict[str, list[dict[int, dict[str, float]]]], firsts: dict[str, list[float]], png: Path) -> None:
+    """Every seed a dot, medians as bars: badge-1 rate of the last checkpoint, and when training first had it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, 2, figsize=(11, 3.8), constrained_layout=True)
+    never = 1.1 * max([step for steps in firsts.values() for step in steps if np.isfinite(step)], default=1.0)
+    rates = {name: [100 * list(run.values())[-1]["badge 1"] for run in seeds] for name, seeds in runs.items()}
+    steps = {name: list(np.nan_to_num(firsts[name], posinf=never)) for name in runs}
+    titles = ("badge 1 at the end, % of whole episodes", "first badge in training, steps (above the line: none)")
+    for panel, title, values in zip(panels, titles, (rates, steps), strict=True):
+        for place, of in enumerate(values.values()):
+            panel.bar(place, np.median(of), color="#88aacc")
+            panel.plot(np.full(len(of), place), of, "k.", alpha=0.6)
+        panel.set(xticks=range(len(values)), xticklabels=values, title=title)
+    panels[1].axhline(0.97 * never, color="grey", linestyle=":")
+    png.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(png, dpi=110)
 
 
 def main() -> None:
@@ -95,6 +127,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--from-step", type=int, default=0, help="leave earlier checkpoints out")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--png", type=Path, help="draw what the runs came to as well")
     options = parser.parse_args()
     folders = {name: sorted(FOLDER.glob(f"{name}_[0-9]*/")) for name in options.names}
     with ProcessPoolExecutor(options.jobs) as pool:
@@ -102,7 +135,11 @@ def main() -> None:
             name: [pool.submit(results, folder, options.episodes, options.from_step) for folder in found]
             for name, found in folders.items()
         }
-        print(table({name: [run.result() for run in seeds] for name, seeds in waiting.items() if seeds}))
+        runs = {name: [run.result() for run in seeds] for name, seeds in waiting.items() if seeds}
+    firsts = {name: [first_badge(folder) for folder in folders[name]] for name in runs}
+    print(table(runs, firsts))
+    if options.png:
+        plot(runs, firsts, options.png)
 
 
 if __name__ == "__main__":
