@@ -115,6 +115,7 @@ def plot(runs: dict[str, list[dict[int, dict[str, float]]]], firsts: dict[str, l
             panel.bar(place, np.median(of), color="#88aacc")
             panel.plot(np.full(len(of), place), of, "k.", alpha=0.6)
         panel.set(xticks=range(len(values)), xticklabels=values, title=title)
+    panels[0].set_ylim(-3, 103)
     panels[1].axhline(0.97 * never, color="grey", linestyle=":")
     png.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(png, dpi=110)
