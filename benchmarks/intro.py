@@ -107,8 +107,9 @@ def folder_of(variant: str, seed: int) -> Path:
 def steps_to_leave(config: Config, episodes: int, agents: Agents) -> Floats:
     """Steps to the game's beginning, and to the first step walked, f64 `[2, episodes]`; infinite if not in `STEPS`."""
     torch.set_num_threads(1)
-    plain = replace(config.for_evaluation(), train=replace(config.train, vectorization="serial"))
-    plain = replace(plain, env=replace(plain.env, max_steps=STEPS))
+    plain = config.for_evaluation()
+    serial = replace(plain.train, vectorization="serial")
+    plain = replace(plain, train=serial, env=replace(plain.env, max_steps=STEPS))
     with make_vector(plain, num_envs=episodes) as env:
         agent, batch = agents(env, plain), env.reset(1000)
         memories = [packed.env.unwrapped.memory for packed in env._backend.envs]
@@ -219,17 +220,8 @@ def main() -> None:
     trained = {name: [play(name, seed, options.steps, options.episodes) for seed in seeds] for name in options.only}
     for name, runs in {"nothing yet": untrained, **trained}.items():
         rows += [row(name, how, [run[way] for run in runs]) for way, how in enumerate(("best", "drawn"))]
-    heads = [
-        "trained for",
-        "buttons",
-        "seeds",
-        "left title and intro",
-        "each seed",
-        "median step",
-        "walked",
-        "median step",
-    ]
-    print(f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows, sep="\n")
+    print("| trained for | buttons | seeds | left title and intro | each seed | median step | walked | median step |")
+    print("|---|---|---|---|---|---|---|---|", *rows, sep="\n")
 
 
 if __name__ == "__main__":
